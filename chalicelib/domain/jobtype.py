@@ -1,0 +1,92 @@
+"""A job type: a named kind of work, all that differs from one to the next, in one row."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.domain.job import Job, Leave, UserId, VenueId
+from chalicelib.domain.outcome import Outcome
+from chalicelib.domain.policies import TIERS, TIMING, EffectClass, Policy, RetryStrategy, Role, Tier, Timing
+from chalicelib.domain.ports import Begun, Clock, Providers
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a natural key may be made of."""
+
+    venue_id: VenueId
+    user_id: UserId | None
+    data: Mapping[str, Any]
+    accepted_at: datetime
+
+
+@dataclass(frozen=True)
+class Work:
+    """One attempt in a job type's hands.
+
+    `leave` says what it may do about the effect. `begin` writes `begun` to the record and must have been
+    called before an effect of class B or C; it may note the provider's object. A type that starts an
+    effect in spite of a LOOK_ONLY leave breaks the contract.
+    """
+
+    job: Job
+    data: Mapping[str, Any]
+    leave: Leave
+    deadline: datetime
+    clock: Clock
+    timing: Timing
+    begin: Callable[[str | None], Begun]
+
+    def key(self, operation: str) -> str:
+        """Return the provider key of an operation: the same for every attempt of a generation."""
+        return f"{self.job.id}:{operation}:{self.job.generation}"
+
+    def absence_counts(self) -> bool:
+        """Whether a look-up that finds nothing proves that there is nothing."""
+        doubt = self.job.doubt
+        return doubt is None or self.clock.now() - doubt >= self.timing.absence_after
+
+
+Submitters = frozenset[Role]
+EVERY_SUBMITTER: Submitters = frozenset({Role.SERVICE, Role.ADMIN, Role.VENUE_ADMIN})
+PLATFORM_ONLY: Submitters = frozenset({Role.SERVICE, Role.ADMIN})
+
+
+@dataclass(frozen=True)
+class JobType:
+    """One row of the table of job types; a file in `chalicelib/jobtypes` makes one and names it JOB_TYPE."""
+
+    name: str
+    aliases: tuple[str, ...]
+    tier: Tier
+    provider: str
+    effect_class: EffectClass
+    schema: Mapping[str, Any]  # JSON Schema 2020-12 of `data`; unknown keys are always refused
+    natural_key: Callable[[Facts], tuple[object, ...]]
+    key_period: timedelta
+    retention: timedelta
+    archive: str | None
+    in_flight: int
+    retry: RetryStrategy
+    run: Callable[[Work, Providers], Outcome]
+    run_time: timedelta  # the longest that one run may take, all its calls together
+    submitters: Submitters = EVERY_SUBMITTER
+    attempts: int | None = None  # None: the tier's
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def most_attempts(self) -> int:
+        """The attempts of a job that does not say itself."""
+        return self.attempts or TIERS[self.tier].attempts
+
+    def policy(self, timing: Timing = TIMING) -> Policy:
+        """What `claim` and `settle` must know of this type."""
+        return Policy(
+            effect_class=self.effect_class,
+            retry=self.retry,
+            window=TIERS[self.tier].window,
+            retention=self.retention,
+            archive=self.archive,
+            timing=timing,
+        )

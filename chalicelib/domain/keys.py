@@ -1,0 +1,105 @@
+"""Idempotency keys: what a hit on one means. Expiry is decided here, never by a table's TTL."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from chalicelib.domain.job import TERMINAL, Job, JobId, KeyId, Reason, State, VenueId
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The idempotency record: it is written before the job that it names."""
+
+    id: KeyId
+    job_id: JobId
+    payload_hash: str
+    natural: bool  # derived from the payload, not given by the caller
+    created_at: datetime
+    period: timedelta
+
+
+def key_id(venue_id: VenueId, job_type: str, *, given: str | None, natural: tuple[object, ...]) -> KeyId:
+    """Return the key's identity: scoped by venue and type; the caller's own key wins over the natural one."""
+    parts = ["given", given] if given is not None else ["natural", *natural]
+    return KeyId(f"{venue_id}#{job_type}#{digest(parts)}")
+
+
+def digest(value: object) -> str:
+    """Return a digest of a JSON value that does not depend on the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def payload_hash(data: Mapping[str, Any]) -> str:
+    """Return the digest by which two submissions under one key are the same submission."""
+    return digest(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The key's job stands for this submission, too."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The key's job has another payload."""
+
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The key names a job that was never written: a crash in between. Finish that acceptance."""
+
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The key's life is over: it may be taken for a new job."""
+
+
+Hit = Duplicate | Conflict | Unfinished | Released
+
+
+def judge(held: Key, holder: Job | None, offered: Key, now: datetime) -> Hit:
+    """Decide what a submission under `offered` is, when the key is held by `held` for `holder`."""
+    same = held.payload_hash == offered.payload_hash
+    if holder is None:
+        return Unfinished(held.job_id) if same else Conflict(held.job_id)
+    if not lives(held, holder, now):
+        return Released()
+    return Duplicate(holder) if same else Conflict(held.job_id)
+
+
+def lives(held: Key, holder: Job, now: datetime) -> bool:
+    """Whether a key still stands: until its job is terminal and at least its period from acceptance.
+
+    A natural key alone is let go early, when its job came to nothing for certain: a customer whose card
+    was declined may buy again at once.
+    """
+    if holder.state not in TERMINAL:
+        return True
+    if held.natural and holder.doubt is None and came_to_nothing(holder):
+        return False
+    return now < held.created_at + held.period
+
+
+def came_to_nothing(job: Job) -> bool:
+    """Whether a terminal job ended without the effect it was for, by a refusal or a cancellation."""
+    match job.state:
+        case State.CANCELLED:
+            return True
+        case State.FAILED:
+            return job.reason is Reason.REFUSED
+        case State.COMPLETED:
+            return False
+        case State.QUEUED | State.SCHEDULED | State.RUNNING | State.RETRYING | State.PARKED:
+            return False
+    assert_never(job.state)

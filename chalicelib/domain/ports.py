@@ -1,0 +1,316 @@
+"""The ports: all that the core asks of the world, and nothing of how the world does it.
+
+Every port raises only errors of `domain/errors.py`. The adapters are held to these texts by one
+contract suite, which runs over the in-memory ones as well (`tests/contract`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from chalicelib.domain.controls import Controls
+from chalicelib.domain.job import ClaimId, Job, JobId, VenueId
+from chalicelib.domain.keys import Key
+from chalicelib.domain.policies import Lane, Tier
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Clock(Protocol):
+    """The time on this machine's clock, at most five seconds from any other."""
+
+    def now(self) -> datetime:
+        """Return the present moment, aware, in UTC."""
+        ...
+
+
+class Chance(Protocol):
+    """Randomness and fresh identities, so that a simulation can choose them."""
+
+    def fraction(self) -> float:
+        """Return a number uniform in [0, 1)."""
+        ...
+
+    def job_id(self) -> JobId:
+        """Return an identity no job has."""
+        ...
+
+    def claim_id(self) -> ClaimId:
+        """Return an identity no claim has."""
+        ...
+
+
+class Crew(Protocol):
+    """Runs the tasks of a batch side by side: threads in production, chosen by a seed in simulation."""
+
+    def run_all(self, task: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Run `task` on every item and return the results in order, once every one of them has ended.
+
+        An exception of a task is raised after all have ended.
+        """
+        ...
+
+
+# --- the record --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A compare-and-swap: `after` replaces `before` if the stored version is still `before`'s."""
+
+    before: Job
+    after: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The change stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """The change was refused: the record has another version. `current` is that record, where told."""
+
+    current: Job | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """The store did not say: the change may stand or not. The same change may be tried again."""
+
+
+SaveResult = Saved | Outdated | Unsure
+
+
+class JobStore(Protocol):
+    """The durable records: jobs, their keys, and the controls that are read with them."""
+
+    def take_key(self, key: Key, *, instead_of: Key | None = None) -> Key | None:
+        """Write an idempotency record if there is none, or if the one there still is `instead_of`.
+
+        Returns None when `key` is now held for `key.job_id` (also when it was already), else the record
+        that holds it. Raises StoreRefused (surely not written) or StoreUnsure.
+        """
+        ...
+
+    def add(self, job: Job) -> bool:
+        """Write a job that does not exist yet, its payload first where that is kept apart.
+
+        Returns whether it was this call that wrote it; False: a job of this id exists. Raises StoreRefused
+        or StoreUnsure.
+        """
+        ...
+
+    def load(self, job_id: JobId, venue_id: VenueId | None) -> Job | None:
+        """Return a job, whole, if it exists and belongs to the venue; None as venue is any venue.
+
+        Read consistently. Raises StoreRefused when the table does not answer.
+        """
+        ...
+
+    def load_batch(self, job_ids: Sequence[JobId]) -> tuple[Mapping[JobId, Job], Controls]:
+        """Return the jobs of a batch (at most 100 ids, no doubles) and the controls, in one call.
+
+        Read consistently; unknown ids are left out; payloads kept apart are not loaded.
+        """
+        ...
+
+    def load_payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, Mapping[str, Any]]:
+        """Return the payloads of jobs that keep theirs apart."""
+        ...
+
+    def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
+        """Apply each change by itself, in one call per 25; no job may be in it twice.
+
+        Only what differs is written, so that a look which `dispatch` moved meanwhile stays moved. A job at
+        rest leaves the agenda and the index of the overdue. Never raises StoreError: an unanswered call is
+        Unsure for each of its changes.
+        """
+        ...
+
+    def agenda(self, shard: int, tier: Tier, *, until: datetime, limit: int) -> list[JobId]:
+        """Return the open jobs of a shard whose look has come, earliest first, from the agenda index."""
+        ...
+
+    def save_looks(self, looks: Sequence[Change]) -> None:
+        """Move the looks of jobs, each only if its look is still `before`'s; what is refused stays."""
+        ...
+
+    def ping(self) -> None:
+        """Raise StoreRefused unless the tables answer."""
+        ...
+
+
+AGENDA_SHARDS = 4  # per tier: spreads an on-sale's writes over the partitions of the index
+
+
+class Leases(Protocol):
+    """Run leases: of two overlapping runs of a scheduled function one works."""
+
+    def take(self, name: str, owner: str, *, now: datetime, until: datetime) -> bool:
+        """Take the lease if nobody holds it at this moment; say whether this owner has it now."""
+        ...
+
+    def give_back(self, name: str, owner: str) -> None:
+        """End the lease if this owner still has it."""
+        ...
+
+
+# --- the queues --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A hint that a job may be due: ids, nothing else. The venue is the fair queue's group."""
+
+    job_id: JobId
+    venue_id: VenueId
+    tier: Tier
+    lane: Lane
+    delay: timedelta = timedelta(0)
+
+
+class JobQueue(Protocol):
+    """The sending side of the queues, and the dead-letter queues for poison."""
+
+    def send(self, messages: Sequence[Message]) -> list[bool]:
+        """Send each message, delayed by at most 15 minutes; say of each whether it surely went.
+
+        One call per ten messages of a queue. Never raises StoreError.
+        """
+        ...
+
+    def bury(self, tier: Tier, body: str, reason: str) -> bool:
+        """Put a poison message in the tier's dead-letter queue; say whether it surely arrived."""
+        ...
+
+    def ping(self) -> None:
+        """Raise StoreRefused unless every queue answers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as a consumer holds it; `handle` is what its visibility is changed by."""
+
+    message_id: str
+    body: str
+    handle: str
+    receives: int
+
+
+class Inbox(Protocol):
+    """The receiving side of one queue, while a batch of it is in hand."""
+
+    def postpone(self, delays: Mapping[str, timedelta]) -> None:
+        """Set the visibility of messages, by handle; one call per ten. A failure leaves the queue's own."""
+        ...
+
+
+# --- the providers -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Proof that the record says `begun`: a blind effect cannot be started without it."""
+
+    job_id: JobId
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in minor units of an ISO 4217 currency (upper case)."""
+
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentOrder:
+    """What a payment job asks for; frozen across attempts and generations."""
+
+    job_id: JobId
+    money: Money
+    customer: str
+    payment_method: str
+    description: str | None
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A PaymentIntent as the provider told it: `status` is Stripe's word."""
+
+    id: str
+    status: str
+    charge_id: str | None
+    money: Money
+    next_action: Mapping[str, Any] | None
+    error_code: str | None
+    error_message: str | None
+    reference: str | None  # the provider's request id
+
+
+class Payments(Protocol):
+    """Card payments. Check and start are one step: a call that cannot end by `deadline` raises NotSent.
+
+    `create`, `confirm` and `cancel` have an effect and raise any ProviderError; `retrieve` and `find` only
+    read and raise NotSent or TurnedAway.
+    """
+
+    def create(self, order: PaymentOrder, *, key: str, deadline: datetime) -> Intent:
+        """Create and confirm the one intent of a job."""
+        ...
+
+    def confirm(self, intent_id: str, payment_method: str, *, key: str, deadline: datetime) -> Intent:
+        """Confirm an intent again."""
+        ...
+
+    def cancel(self, intent_id: str, *, key: str, deadline: datetime) -> Intent:
+        """Cancel an intent; one that has succeeded is returned as it is."""
+        ...
+
+    def retrieve(self, intent_id: str, *, deadline: datetime) -> Intent:
+        """Read an intent."""
+        ...
+
+    def find(self, customer: str, job_id: JobId, *, since: datetime, deadline: datetime) -> Intent | None:
+        """Look through all of a customer's intents since a moment for the one of a job; all pages are read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail, rendered."""
+
+    job_id: JobId
+    to: str
+    subject: str
+    text: str
+    html: str
+    reply_to: str | None
+
+
+class Mailer(Protocol):
+    """Mail. Check and start are one step: a call that cannot end by `deadline` raises NotSent."""
+
+    def send(self, mail: Mail, *, begun: Begun, deadline: datetime) -> str:
+        """Hand a mail over and return the provider's message id; raises any ProviderError."""
+        ...
+
+
+class Providers(Protocol):
+    """One client per vendor and container, each built when first asked for."""
+
+    @property
+    def payments(self) -> Payments:
+        """Card payments."""
+        ...
+
+    @property
+    def mailer(self) -> Mailer:
+        """Mail."""
+        ...
