@@ -346,8 +346,8 @@ def settle(job: Job, outcome: Outcome, policy: Policy, *, now: datetime, jitter:
         started_at=job.claimed_at or now,
         ended_at=now,
         outcome=type(outcome).__name__.lower(),
-        code=failure and failure.code,
-        reference=failure and failure.reference,
+        code=failure.code if failure else None,
+        reference=failure.reference if failure else None,
     )
     job = replace(job, history=_remember(job, entry))
     match outcome:
