@@ -1,19 +1,19 @@
 """What can go wrong, as three questions: is it retryable, whose fault is it, what may the caller see.
 
-    QueueServiceError
-    ├── CallerError                  the caller's fault; nothing was changed; answered with a 4xx
-    │   ├── InvalidRequest           fields are wrong; carries every problem at once
-    │   ├── QueueMismatch            the named queue is not the type's
-    │   ├── Unauthenticated          no token, or one that does not hold
-    │   ├── Forbidden                the token is good, its role may not do this
-    │   ├── NotFound                 unknown, or another venue's: the two are told apart by nobody
-    │   └── KeyConflict              the key is held by a job with another payload
-    ├── StoreError                   ours; retryable; answered with a 503
-    │   ├── StoreRefused             surely not applied
-    │   └── StoreUnsure              perhaps applied: the reply was lost
-    ├── AcceptanceUnknown            the record could be neither written nor read back
-    ├── ClaimLost                    another claim has taken the job; whatever we know of it is stale
-    └── ProviderError                a provider's answer, as the outcome it stands for
+QueueServiceError
+├── CallerError                  the caller's fault; nothing was changed; answered with a 4xx
+│   ├── InvalidRequest           fields are wrong; carries every problem at once
+│   ├── QueueMismatch            the named queue is not the type's
+│   ├── Unauthenticated          no token, or one that does not hold
+│   ├── Forbidden                the token is good, its role may not do this
+│   ├── NotFound                 unknown, or another venue's: the two are told apart by nobody
+│   └── KeyConflict              the key is held by a job with another payload
+├── StoreError                   ours; retryable; answered with a 503
+│   ├── StoreRefused             surely not applied
+│   └── StoreUnsure              perhaps applied: the reply was lost
+├── AcceptanceUnknown            the record could be neither written nor read back
+├── ClaimLost                    another claim has taken the job; whatever we know of it is stale
+└── ProviderError                a provider's answer, as the outcome it stands for
 """
 
 from collections.abc import Sequence

@@ -1,34 +1,27 @@
-"""The job, its states, and every transition it can make.
+"""The job, its states, and the named moves between them.
 
-    queued ─┐                        ┌─> completed
-    scheduled ─┼─ claim ─> running ── settle ─┼─> failed (refused, exhausted, expired)
-    retrying ─┘    ^          │      ├─> parked
-        ^          └─ lapsed ─┘      └─> retrying ─┐
-        └──────────────────────────────────────────┘
+    queued ────┐                             ┌─> completed
+    scheduled ─┼─ claim ─> running ─ settle ─┼─> failed (refused, exhausted, expired)
+    retrying ──┘  ^           │              ├─> parked
+        ^         └── lapsed ─┘              └─> retrying ─┐
+        └──────────────────────────────────────────────────┘
+    queued, scheduled, retrying ─ cancel ─> cancelled
+    failed, cancelled ─ retry ─> queued        parked ─ resolve ─> completed, failed, queued
 
-Nobody else writes a state. Every transition takes the moment and any randomness as arguments and
-returns a new job; whoever calls it saves the result on the condition that the version it read still
-stands. `docs/lifecycle.md` draws the same diagram and says which section of the contract each arrow is.
+Nobody else writes a state: `claim`, `settle`, `look` and `steer` decide which move it is. Every move takes
+the moment as an argument and returns a new job; whoever calls it saves the result on the condition that
+the version it read still stands. Moments are aware, in UTC, in whole milliseconds.
+`docs/lifecycle.md` draws the same diagram and says which section of the contract each arrow is.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NewType, assert_never
+from typing import Any, NewType
 
-from chalicelib.domain.outcome import (
-    Completed,
-    Failure,
-    HeldBack,
-    Outcome,
-    Pending,
-    Refused,
-    Retry,
-    Unknown,
-)
-from chalicelib.domain.policies import EffectClass, Lane, Policy, Tier, Timing, lane_of
-from chalicelib.domain.retry import backoff
+from chalicelib.domain.outcome import Failure
+from chalicelib.domain.policies import Lane, Policy, Tier, Timing, lane_of
 
 JobId = NewType("JobId", str)
 VenueId = NewType("VenueId", str)
@@ -101,11 +94,11 @@ class Job:
     callback_url: str | None
     priority: int
     created_at: datetime
-    due: datetime
 
     # where it stands
+    due: datetime  # when it was to run: ages, windows and alerts use it; only an operator's retry moves it
     state: State
-    next_attempt_at: datetime
+    next_attempt_at: datetime  # moves with backoff and hold-back; claims use it
     max_attempts: int
     next_look: datetime | None  # when `dispatch` wants to see it; None once at rest
     version: int = 1
@@ -142,10 +135,10 @@ class Job:
 
     @property
     def wakes_at(self) -> datetime:
-        """When the next claim makes sense: the lease's end while running, else the next attempt."""
-        if self.state is State.RUNNING and self.lease_until is not None:
-            return self.lease_until
-        return self.next_attempt_at
+        """When the next claim makes sense: not before the lease has ended, where one is held."""
+        if self.lease_until is None:
+            return self.next_attempt_at
+        return max(self.lease_until, self.next_attempt_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,136 +188,20 @@ def accept(offer: Accepting, *, now: datetime, timing: Timing) -> Job:
     )
 
 
-# --- claim -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """Save this job and run it."""
-
-    job: Job
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Save this job; there is nothing left to run."""
-
-    job: Job
-
-
-@dataclass(frozen=True, slots=True)
-class NotYet:
-    """Not due, or leased elsewhere: the message comes back then."""
-
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class AtRest:
-    """Terminal or parked: the message has nothing to say."""
-
-
-Verdict = Claimed | Ended | NotYet | AtRest
-
-
-def due_for_claim(job: Job, *, now: datetime, timing: Timing) -> NotYet | AtRest | None:
-    """Say why a job cannot be claimed at this moment, or None if it can.
-
-    A lease must have run out on any clock: it ends `clock_skew` after its owner's deadline. A due
-    time is met `clock_skew` early, so that a message that SQS shows on time is not sent back.
-    """
-    if job.state in AT_REST:
-        return AtRest()
-    if job.state is State.RUNNING:
-        return NotYet(job.wakes_at) if job.wakes_at > now else None
-    return NotYet(job.next_attempt_at) if job.next_attempt_at > now + timing.clock_skew else None
-
-
-def claim(
-    job: Job,
-    policy: Policy,
-    *,
-    claim_id: ClaimId,
-    lease_until: datetime,
-    now: datetime,
-    paused: timedelta = timedelta(0),
-) -> Verdict:
-    """Decide what a claim at this moment makes of the job; `paused` is how long its tier stood since due."""
-    refusal = due_for_claim(job, now=now, timing=policy.timing)
-    if refusal is not None:
-        return refusal
-    if job.state is State.RUNNING:
-        job = _lapse(job, policy, now)
-    if job.doubt is not None and policy.effect_class is EffectClass.BLIND:
-        return Ended(_rest(job, State.PARKED, None, policy, now, claim_id))
-    if job.doubt is None and policy.window is not None and now - job.due - paused > policy.window:
-        job = replace(job, error=Failure("expired", "The job was not done within its tier's window."))
-        return Ended(_rest(job, State.FAILED, Reason.EXPIRED, policy, now, claim_id))
-    if _polls(job):
-        since = job.poll_since or now
-        if now - since >= policy.timing.poll_for + policy.timing.poll_grace:
-            return Ended(_rest(job, State.PARKED, None, policy, now, claim_id))
-        job = replace(job, poll=job.poll or Poll.LOOK_UP, poll_since=since)
-    elif job.attempts >= job.max_attempts:
-        return Ended(_rest(job, State.FAILED, Reason.EXHAUSTED, policy, now, claim_id))
-    else:
-        job = replace(job, attempts=job.attempts + 1)
-    return Claimed(
-        replace(
-            job,
-            state=State.RUNNING,
-            version=job.version + 1,
-            fence=job.fence + 1,
-            claim_id=claim_id,
-            claimed_at=now,
-            lease_until=lease_until,
-            begun=job.begun and job.doubt is not None,
-            key_used_at=job.key_used_at or now,
-            processed_at=job.processed_at or now,
-        )
-    )
-
-
-def _polls(job: Job) -> bool:
-    return job.poll is Poll.PENDING or (job.doubt is not None and job.attempts >= job.max_attempts)
-
-
-def _lapse(job: Job, policy: Policy, now: datetime) -> Job:
-    """What claiming over a lapsed lease leaves: its owner may have had an effect and died of it."""
-    may_have_acted = policy.effect_class.doubts and (job.begun or not policy.effect_class.begins)
-    started = job.claimed_at or now
-    lapsed = Attempt(job.attempts, started, now, "lapsed", "lease_lapsed")
+def run(job: Job, *, claim_id: ClaimId, lease_until: datetime, now: datetime) -> Job:
+    """Let a claim hold the job: the fence rises, so that whoever held it before can write no more."""
     return replace(
         job,
-        doubt=now if may_have_acted else job.doubt,
-        error=Failure("lease_lapsed", "The worker that ran this job never reported back."),
-        history=_remember(job, lapsed),
+        state=State.RUNNING,
+        version=job.version + 1,
+        fence=job.fence + 1,
+        claim_id=claim_id,
+        claimed_at=now,
+        lease_until=lease_until,
+        begun=job.begun and job.doubt is not None,
+        key_used_at=job.key_used_at or now,
+        processed_at=job.processed_at or now,
     )
-
-
-class Leave(StrEnum):
-    """What a run may do about the effect."""
-
-    START = "start"  # no doubt: do it
-    REPEAT = "repeat"  # doubt, but the same key makes the repetition safe
-    LOOK_UP = "look_up"  # doubt: read first; only a look-up that clears it allows a start
-    LOOK_ONLY = "look_only"  # no attempt is left or charged: read, and start nothing
-
-
-def leave(job: Job, policy: Policy, now: datetime) -> Leave:
-    """Return what the run of a claimed job may do about its effect at this moment."""
-    if job.poll is not None:
-        return Leave.LOOK_ONLY
-    if job.doubt is None or policy.effect_class is EffectClass.RECEIVER_DEDUPS:
-        return Leave.START
-    if policy.effect_class is EffectClass.KEYED and key_is_young(job, policy.timing, now):
-        return Leave.REPEAT
-    return Leave.LOOK_UP
-
-
-def key_is_young(job: Job, timing: Timing, now: datetime) -> bool:
-    """Whether the provider still knows the key of this generation."""
-    return job.key_used_at is not None and now - job.key_used_at < timing.key_young
 
 
 def begin(job: Job, *, handle: str | None = None) -> Job:
@@ -332,103 +209,23 @@ def begin(job: Job, *, handle: str | None = None) -> Job:
     return replace(job, version=job.version + 1, begun=True, handle=handle or job.handle)
 
 
-# --- settle ------------------------------------------------------------------------------------
+def wait(job: Job, until: datetime) -> Job:
+    """Let go of the job until its next attempt; its message comes back then."""
+    return replace(job, state=State.RETRYING, version=job.version + 1, next_attempt_at=until, lease_until=None)
 
 
-def settle(job: Job, outcome: Outcome, policy: Policy, *, now: datetime, jitter: float) -> Job:
-    """Decide the next state of a running job from what its attempt came to.
-
-    `jitter` is uniform in [0, 1). A job that is to run again waits until `next_attempt_at`.
-    """
-    failure = _failure(outcome)
-    entry = Attempt(
-        number=job.attempts,
-        started_at=job.claimed_at or now,
-        ended_at=now,
-        outcome=type(outcome).__name__.lower(),
-        code=failure.code if failure else None,
-        reference=failure.reference if failure else None,
-    )
-    job = replace(job, history=_remember(job, entry))
-    match outcome:
-        case Completed():
-            job = replace(
-                job, result=outcome.result, handle=outcome.handle or job.handle, doubt=None, error=None
-            )
-            return _rest(job, State.COMPLETED, None, policy, now, job.claim_id)
-        case Refused():
-            job = _note(job, outcome.failure, outcome.handle)
-            if job.doubt is not None and not outcome.clears_doubt:
-                return _again(job, policy, now, jitter)
-            return _rest(replace(job, doubt=None), State.FAILED, Reason.REFUSED, policy, now, job.claim_id)
-        case Retry():
-            job = _note(job, outcome.failure, outcome.handle)
-            doubt = None if outcome.clears_doubt else job.doubt
-            begun = job.begun and doubt is not None
-            return _again(replace(job, doubt=doubt, begun=begun), policy, now, jitter, outcome.after)
-        case Unknown():
-            job = _note(job, outcome.failure, outcome.handle)
-            job = replace(job, doubt=now if policy.effect_class.doubts else None)
-            if policy.effect_class is EffectClass.BLIND:
-                return _rest(job, State.PARKED, None, policy, now, job.claim_id)
-            return _again(job, policy, now, jitter)
-        case Pending():
-            job = replace(job, result=outcome.result, handle=outcome.handle or job.handle, doubt=None)
-            since = job.poll_since if job.poll is Poll.PENDING and job.poll_since else now
-            job = replace(job, poll=Poll.PENDING, poll_since=since)
-            return _poll_again(job, policy, now, policy.timing.poll_for)
-        case HeldBack():
-            return _wait(job, now + outcome.delay)
-    assert_never(outcome)
-
-
-def _again(
-    job: Job, policy: Policy, now: datetime, jitter: float, after: timedelta | None = None
-) -> Job:
-    if job.poll is Poll.PENDING:
-        return _poll_again(job, policy, now, policy.timing.poll_for + policy.timing.poll_grace)
-    if job.attempts < job.max_attempts:
-        delay = backoff(policy.retry, job.attempts, jitter)
-        return _wait(replace(job, poll=None, poll_since=None), now + max(delay, after or timedelta(0)))
-    if job.doubt is None:
-        return _rest(job, State.FAILED, Reason.EXHAUSTED, policy, now, job.claim_id)
-    job = replace(job, poll=Poll.LOOK_UP, poll_since=job.poll_since or now)
-    return _poll_again(job, policy, now, policy.timing.poll_for)
-
-
-def _poll_again(job: Job, policy: Policy, now: datetime, patience: timedelta) -> Job:
-    if job.poll_since is not None and now - job.poll_since >= patience:
-        return _rest(job, State.PARKED, None, policy, now, job.claim_id)
-    return _wait(job, now + policy.timing.poll_every)
-
-
-def _wait(job: Job, until: datetime) -> Job:
-    return replace(
-        job,
-        state=State.RETRYING,
-        version=job.version + 1,
-        next_attempt_at=until,
-        lease_until=None,
-    )
-
-
-def _rest(
-    job: Job,
-    state: State,
-    reason: Reason | None,
-    policy: Policy,
-    now: datetime,
-    claim_id: ClaimId | None,
-) -> Job:
+def rest(job: Job, state: State, policy: Policy, *, now: datetime, reason: Reason | None = None) -> Job:
+    """Bring the job to rest: terminal, or parked, which always means doubt."""
     terminal = state in TERMINAL
+    doubt = job.doubt if terminal else job.doubt or now
     return replace(
         job,
         state=state,
         reason=reason,
         version=job.version + 1,
-        claim_id=claim_id,
         lease_until=None,
-        begun=job.begun and job.doubt is not None,
+        doubt=doubt,
+        begun=job.begun and doubt is not None,
         poll=None,
         poll_since=None,
         next_look=None,
@@ -439,24 +236,29 @@ def _rest(
     )
 
 
-def _note(job: Job, failure: Failure, handle: str | None) -> Job:
-    return replace(job, error=failure, handle=handle or job.handle)
+def restart(job: Job, policy: Policy, *, now: datetime) -> Job:
+    """Let the job start anew, as an operator wants it: due now, its limit raised, nothing in doubt.
 
-
-def _failure(outcome: Outcome) -> Failure | None:
-    match outcome:
-        case Retry() | Refused() | Unknown():
-            return outcome.failure
-        case Completed() | Pending() | HeldBack():
-            return None
-    assert_never(outcome)
-
-
-def _remember(job: Job, entry: Attempt) -> tuple[Attempt, ...]:
-    return (*job.history, entry)[-MOST_HISTORY:]
-
-
-# --- waiting -----------------------------------------------------------------------------------
+    The attempts and the fence go on from where they were. A new generation means a new provider key; the
+    receiver of class D knows repetitions by the same id, so there the generation stays.
+    """
+    return replace(
+        job,
+        state=State.QUEUED,
+        reason=None,
+        version=job.version + 1,
+        due=now,
+        next_attempt_at=now,
+        next_look=now + policy.timing.look_after,
+        looks=1,
+        max_attempts=job.attempts + policy.attempts,
+        generation=job.generation + (1 if policy.effect_class.doubts else 0),
+        key_used_at=None,
+        doubt=None,
+        begun=False,
+        finished_at=None,
+        expires_at=None,
+    )
 
 
 def hold(job: Job, until: datetime) -> Job:
@@ -469,29 +271,18 @@ def without_message(job: Job) -> Job:
     return replace(job, next_look=job.wakes_at, looks=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What `dispatch` makes of one open job: the record's new look, and a message if one is to go."""
-
-    job: Job
-    send_after: timedelta | None
+def remember(job: Job, entry: Attempt) -> Job:
+    """Add an attempt to the history; the oldest goes when there are too many."""
+    return replace(job, history=(*job.history, entry)[-MOST_HISTORY:])
 
 
-def look(job: Job, timing: Timing, *, now: datetime, paused: bool) -> Look | None:
-    """Decide what `dispatch` does about an open job; None if it is at rest.
+def same_write(written: Job, current: Job) -> bool:
+    """Whether the stored record is what a write of ours left whose reply was lost.
 
-    A look moves neither state nor version: it only says when to look again, and once past due it
-    enters the job in the index of the overdue.
+    A claim id is made for one claim alone, so the version and the claim tell whose write it was.
     """
-    if job.state in AT_REST or job.next_look is None:
-        return None
-    job = replace(job, overdue=job.overdue or now > job.due)
-    wake = max(job.wakes_at, now)
-    if paused:
-        return Look(replace(job, next_look=now + timing.look_after), None)
-    if job.looks == 0:
-        return Look(replace(job, looks=1, next_look=wake + timing.look_after), wake - now)
-    if job.wakes_at + timing.look_after > now:
-        return Look(replace(job, next_look=job.wakes_at + timing.look_after), None)
-    again = min(timing.look_after * 2**job.looks, timing.look_cap)
-    return Look(replace(job, looks=job.looks + 1, next_look=now + again), timedelta(0))
+    return (written.version, written.claim_id, written.state) == (
+        current.version,
+        current.claim_id,
+        current.state,
+    )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.domain.job import Job, Leave, UserId, VenueId
+from chalicelib.domain.claim import Leave
+from chalicelib.domain.job import Job, UserId, VenueId
 from chalicelib.domain.outcome import Outcome
 from chalicelib.domain.policies import TIERS, TIMING, EffectClass, Policy, RetryStrategy, Role, Tier, Timing
 from chalicelib.domain.ports import Begun, Clock, Providers
@@ -85,6 +86,7 @@ class JobType:
         return Policy(
             effect_class=self.effect_class,
             retry=self.retry,
+            attempts=self.most_attempts,
             window=TIERS[self.tier].window,
             retention=self.retention,
             archive=self.archive,

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from chalicelib.domain.job import TERMINAL, Job, JobId, KeyId, Reason, State, VenueId
+from chalicelib.domain.policies import Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,17 @@ class Released:
 Hit = Duplicate | Conflict | Unfinished | Released
 
 
-def judge(held: Key, holder: Job | None, offered: Key, now: datetime) -> Hit:
-    """Decide what a submission under `offered` is, when the key is held by `held` for `holder`."""
+def judge(held: Key, holder: Job | None, offered: Key, *, now: datetime, timing: Timing) -> Hit:
+    """Decide what a submission under `offered` is, when the key is held by `held` for `holder`.
+
+    A key without a job is a crash in between, or a job whose retention is over. Nobody was answered 201
+    for the first, so once that acceptance cannot be under way any more it blocks no other payload.
+    """
     same = held.payload_hash == offered.payload_hash
     if holder is None:
+        patience = held.period if same else timing.accept_within
+        if now - held.created_at > patience:
+            return Released()
         return Unfinished(held.job_id) if same else Conflict(held.job_id)
     if not lives(held, holder, now):
         return Released()

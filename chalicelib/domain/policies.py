@@ -130,6 +130,8 @@ class Timing:
     # After `poll_for` a pending job's own ending call (cancel the intent) may still fail for a while.
     poll_grace: timedelta = timedelta(hours=1)
     key_young: timedelta = timedelta(hours=23)
+    accept_within: timedelta = timedelta(seconds=60)  # no acceptance takes longer from its key to its record
+    settle_margin: timedelta = timedelta(seconds=3)  # of an invocation, kept for saving what came of its calls
     absence_after: timedelta = timedelta(minutes=5)  # a look-up that finds nothing counts only from then on
 
 
@@ -142,6 +144,7 @@ class Policy:
 
     effect_class: EffectClass
     retry: RetryStrategy
+    attempts: int  # by which an operator's retry raises the limit
     window: timedelta | None
     retention: timedelta
     archive: str | None = None

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from chalicelib.domain.controls import Controls
-from chalicelib.domain.job import ClaimId, Job, JobId, VenueId
+from chalicelib.domain.job import ClaimId, Job, JobId, KeyId, State, VenueId
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import Lane, Tier
 
@@ -39,6 +39,22 @@ class Chance(Protocol):
 
     def claim_id(self) -> ClaimId:
         """Return an identity no claim has."""
+        ...
+
+    def entry_id(self) -> str:
+        """Return an identity no audit entry has; later ones sort after earlier ones, to the millisecond."""
+        ...
+
+
+class Journal(Protocol):
+    """The log: one structured event per state change. Never payloads, addresses, card data or tokens."""
+
+    def note(self, action: str, **facts: str | int | float | None) -> None:
+        """Write an event; `action` is a stable word, `jobId` is among the facts wherever there is a job."""
+        ...
+
+    def alarm(self, action: str, **facts: str | int | float | None) -> None:
+        """Write an event that a person should look into; inside an `except` the traceback goes with it."""
         ...
 
 
@@ -71,7 +87,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """The change was refused: the record has another version. `current` is that record, where told."""
+    """The change was refused: this is the record that stands instead, payload left out; None if none does."""
 
     current: Job | None
 
@@ -82,6 +98,28 @@ class Unsure:
 
 
 SaveResult = Saved | Outdated | Unsure
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the audit log: who did what to which job, why, when, and what it made of it."""
+
+    id: str
+    at: datetime
+    actor: str
+    action: str
+    venue_id: VenueId
+    job_id: JobId
+    reason: str
+    before: State
+    after: State
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTaken:
+    """The change was refused: the job's idempotency key is held by another job."""
+
+    job_id: JobId
 
 
 class JobStore(Protocol):
@@ -124,18 +162,46 @@ class JobStore(Protocol):
     def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
         """Apply each change by itself, in one call per 25; no job may be in it twice.
 
-        Only what differs is written, so that a look which `dispatch` moved meanwhile stays moved. A job at
-        rest leaves the agenda and the index of the overdue. Never raises StoreError: an unanswered call is
-        Unsure for each of its changes.
+        Only what differs is written, so that a look which `dispatch` moved meanwhile stays moved; the look
+        and its count go together. A job at rest leaves the agenda and the index of the overdue. Never raises
+        StoreError: an unanswered call is Unsure for each of its changes, and so is a throttled one, since
+        the next try of it is the same.
         """
+        ...
+
+    def save_audited(
+        self, change: Change, entry: Entry, *, take_back: Key | None = None
+    ) -> SaveResult | KeyTaken:
+        """Apply an operator's change and write its audit entry, both or neither.
+
+        With `take_back` the key is written for the job in the same transaction, unless it is held by another.
+        """
+        ...
+
+    def load_key(self, key_id: KeyId) -> Key | None:
+        """Return an idempotency record. Read consistently. Raises StoreRefused."""
         ...
 
     def agenda(self, shard: int, tier: Tier, *, until: datetime, limit: int) -> list[JobId]:
         """Return the open jobs of a shard whose look has come, earliest first, from the agenda index."""
         ...
 
-    def save_looks(self, looks: Sequence[Change]) -> None:
-        """Move the looks of jobs, each only if its look is still `before`'s; what is refused stays."""
+    def save_looks(self, looks: Sequence[Change]) -> list[SaveResult]:
+        """Move the looks of jobs: next look, count and `overdue`, nothing else, and no version.
+
+        Each only if the job's look is still `before`'s. Batched and answered like `save_many`.
+        """
+        ...
+
+    def load_controls(self) -> Controls:
+        """Return what operators hold back. Read consistently. Raises StoreRefused."""
+        ...
+
+    def save_controls(self, controls: Controls) -> bool:
+        """Replace the controls, if those that stand are one version older; say whether it was done.
+
+        Raises StoreRefused or StoreUnsure.
+        """
         ...
 
     def ping(self) -> None:
@@ -150,11 +216,14 @@ class Leases(Protocol):
     """Run leases: of two overlapping runs of a scheduled function one works."""
 
     def take(self, name: str, owner: str, *, now: datetime, until: datetime) -> bool:
-        """Take the lease if nobody holds it at this moment; say whether this owner has it now."""
+        """Take the lease if nobody holds it at this moment; say whether this owner has it now.
+
+        A store that does not answer gives no lease: the next run, a minute later, tries again.
+        """
         ...
 
     def give_back(self, name: str, owner: str) -> None:
-        """End the lease if this owner still has it."""
+        """End the lease if this owner still has it; a failure leaves it to run out."""
         ...
 
 

@@ -11,7 +11,7 @@ from chalicelib.domain.job import Accepting, Job, JobId, UserId, VenueId, accept
 from chalicelib.domain.jobtype import Facts, JobType
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import TIMING, Timing
-from chalicelib.domain.ports import Chance, Clock, JobQueue, JobStore, Message
+from chalicelib.domain.ports import Chance, Clock, JobQueue, JobStore, Journal, Message
 
 TRIES = 3  # how often a lost reply or a race for a released key is tried again before the caller is asked to
 
@@ -44,12 +44,20 @@ class Submit:
     """The use case behind POST /v1/jobs."""
 
     def __init__(
-        self, store: JobStore, queue: JobQueue, clock: Clock, chance: Chance, timing: Timing = TIMING
+        self,
+        *,
+        store: JobStore,
+        queue: JobQueue,
+        clock: Clock,
+        chance: Chance,
+        journal: Journal,
+        timing: Timing = TIMING,
     ) -> None:
         self._store = store
         self._queue = queue
         self._clock = clock
         self._chance = chance
+        self._journal = journal
         self._timing = timing
 
     def submit(self, submission: Submission) -> Accepted:
@@ -64,14 +72,13 @@ class Submit:
             if holder is None:
                 return self._accept(submission, key)
             first = self._store.load(holder.job_id, submission.venue_id)
-            match keys.judge(holder, first, key, self._clock.now()):
+            match keys.judge(holder, first, key, now=self._clock.now(), timing=self._timing):
                 case keys.Duplicate(job):
                     return Accepted(job, deduplicated=True)
                 case keys.Conflict(job_id):
                     raise KeyConflict(job_id)
                 case keys.Unfinished(job_id):
-                    finished = self._accept(submission, replace(key, job_id=job_id))
-                    return replace(finished, deduplicated=True)
+                    return self._accept(submission, replace(key, job_id=job_id))
                 case keys.Released():
                     held = holder
                 case never:
@@ -106,14 +113,20 @@ class Submit:
 
     def _accept(self, submission: Submission, key: Key) -> Accepted:
         job = accept(self._offer(submission, key), now=self._clock.now(), timing=self._timing)
-        written = self._add(job)
+        if not self._add(job):
+            # Another request finished this acceptance first: its record stands, and it sends the message.
+            return Accepted(self._store.load(job.id, job.venue_id) or job, deduplicated=True)
         if job.looks:
             # Not sent, or not surely: 201 all the same. The agenda has the job, `dispatch` sends it.
             self._queue.send([Message(job.id, job.venue_id, job.tier, job.lane, submission.delay)])
-        return Accepted(job, deduplicated=not written)
+        self._journal.note("accepted", jobId=job.id, venueId=job.venue_id, type=job.type, state=job.state)
+        return Accepted(job, deduplicated=False)
 
     def _add(self, job: Job) -> bool:
-        """Write the record; when the reply is lost, read back whether it stands."""
+        """Write the record, and say whether this call did; when the reply is lost, read back.
+
+        A record that is found then is taken for ours: the key has named this id for nobody else's payload.
+        """
         try:
             return self._store.add(job)
         except StoreUnsure:

@@ -1,0 +1,35 @@
+"""Looking: what `dispatch` makes of an open job whose look has come."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from chalicelib.domain.job import AT_REST, Job
+from chalicelib.domain.policies import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What `dispatch` makes of one open job: the record's new look, and a message if one is to go."""
+
+    job: Job
+    send_after: timedelta | None
+
+
+def look(job: Job, timing: Timing, *, now: datetime, paused: bool) -> Look | None:
+    """Decide what `dispatch` does about an open job; None if it is at rest.
+
+    A look moves neither state nor version: it only says when to look again, and once past due it
+    enters the job in the index of the overdue.
+    """
+    if job.state in AT_REST or job.next_look is None:
+        return None
+    job = replace(job, overdue=job.overdue or now > job.due)
+    if paused:
+        return Look(replace(job, next_look=now + timing.look_after), None)
+    wake = max(job.wakes_at, now)
+    if job.looks == 0:
+        return Look(replace(job, looks=1, next_look=wake + timing.look_after), wake - now)
+    if job.wakes_at + timing.look_after > now:
+        return Look(replace(job, next_look=job.wakes_at + timing.look_after), None)
+    again = min(timing.look_after * 2**job.looks, timing.look_cap)
+    return Look(replace(job, looks=job.looks + 1, next_look=now + again), timedelta(0))
