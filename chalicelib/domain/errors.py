@@ -7,11 +7,13 @@ QueueServiceError
 │   ├── Unauthenticated          no token, or one that does not hold
 │   ├── Forbidden                the token is good, its role may not do this
 │   ├── NotFound                 unknown, or another venue's: the two are told apart by nobody
-│   └── KeyConflict              the key is held by a job with another payload
+│   ├── KeyConflict              the key is held by a job with another payload
+│   └── ActionRefused            the job stands where this may not be done
 ├── StoreError                   ours; retryable; answered with a 503
 │   ├── StoreRefused             surely not applied
 │   └── StoreUnsure              perhaps applied: the reply was lost
 ├── AcceptanceUnknown            the record could be neither written nor read back
+├── Poison                       a message that no job can be made of
 ├── ClaimLost                    another claim has taken the job; whatever we know of it is stale
 └── ProviderError                a provider's answer, as the outcome it stands for
 """
@@ -99,6 +101,16 @@ class KeyConflict(CallerError):
         self.job_id = job_id
 
 
+class ActionRefused(CallerError):
+    """The job stands where this may not be done; `reason` is a stable code, `state` where it stands."""
+
+    def __init__(self, reason: str, message: str, *, state: str, held_by: str | None = None) -> None:
+        super().__init__(message)
+        self.code = reason
+        self.state = state
+        self.held_by = held_by
+
+
 class StoreError(QueueServiceError):
     """A table did not do as asked; the same request may be repeated."""
 
@@ -117,6 +129,12 @@ class AcceptanceUnknown(QueueServiceError):
     """Whether the job was accepted is unknown: repeat with the same key."""
 
     code = "acceptance_unknown"
+
+
+class Poison(QueueServiceError):
+    """No job can be made of the message."""
+
+    code = "poison"
 
 
 class ClaimLost(QueueServiceError):

@@ -1,0 +1,335 @@
+"""Executing a batch: load, claim, run, settle, save; and what each job's message then deserves.
+
+The jobs of a batch are read in one call, claimed in one, run side by side and, in classes A and D, settled
+in one. Classes B and C settle each as soon as it has ended, because there a crash leaves doubt that only a
+look-up or a person can clear.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from chalicelib.domain.claim import AtRest, Claimed, Ended, NotYet, claim, leave, refusal
+from chalicelib.domain.controls import Controls, hold_for
+from chalicelib.domain.errors import ClaimLost, ProviderError, StoreError, StoreUnsure
+from chalicelib.domain.job import AT_REST, Job, JobId, begin, hold, without_message
+from chalicelib.domain.jobtype import JobType, Work
+from chalicelib.domain.outcome import (
+    Completed,
+    Failure,
+    HeldBack,
+    Outcome,
+    Pending,
+    Refused,
+    Retry,
+    Unknown,
+    outcome_of,
+)
+from chalicelib.domain.policies import TIMING, Policy, Timing
+from chalicelib.domain.ports import (
+    Begun,
+    Chance,
+    Change,
+    Clock,
+    Crew,
+    JobStore,
+    Journal,
+    Outdated,
+    Providers,
+    Saved,
+    Unsure,
+)
+from chalicelib.domain.settle import settle
+from chalicelib.service.writing import write
+
+SOON = timedelta(seconds=1)  # when another worker has just changed the job: look again
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The record says all there is to say: the message may go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The message comes back after this long."""
+
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Nothing is certain: the message comes back when its queue's own visibility ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """There is no such job: the message is poison."""
+
+
+Fate = Done | Later | Left | Stray
+DONE, LEFT, STRAY = Done(), Left(), Stray()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A write that was decided; once it stands, `fate` is the message's, or the job runs if that is None."""
+
+    change: Change
+    fate: Fate | None
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """The job is not due for long: its look is set, then the message may go and `dispatch` sends anew."""
+
+    job: Job
+
+
+@dataclass(slots=True)
+class Held:
+    """A claimed job in the hands of its attempt; `job` moves on when the effect is noted as begun."""
+
+    job: Job
+    job_type: JobType
+    policy: Policy
+    payload: Mapping[str, Any]
+    receives: int
+
+
+class Execute:
+    """The use case behind the consumers."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        providers: Providers,
+        types: Mapping[str, JobType],
+        clock: Clock,
+        chance: Chance,
+        crew: Crew,
+        journal: Journal,
+        timing: Timing = TIMING,
+    ) -> None:
+        self._store = store
+        self._providers = providers
+        self._types = types
+        self._clock = clock
+        self._chance = chance
+        self._crew = crew
+        self._journal = journal
+        self._timing = timing
+        self._policies = {name: job_type.policy(timing) for name, job_type in types.items()}
+
+    def execute(self, receives: Mapping[JobId, int], *, ends: datetime) -> dict[JobId, Fate]:
+        """Do what is due of these jobs before the invocation ends, and say what their messages deserve.
+
+        `receives` is how often each job's message has been received. Raises StoreRefused when the jobs
+        cannot even be read; nothing was claimed then.
+        """
+        jobs, controls = self._store.load_batch(list(receives))
+        fates: dict[JobId, Fate] = {job_id: STRAY for job_id in receives if job_id not in jobs}
+        plans = {job_id: self._plan(job, controls, receives[job_id], ends) for job_id, job in jobs.items()}
+        steps = [plan for plan in plans.values() if isinstance(plan, Step)]
+        payloads = self._payloads(steps)
+        fates |= {job_id: plan for job_id, plan in plans.items() if not isinstance(plan, Step | LetGo)}
+        fates |= self._let_go([plan.job for plan in plans.values() if isinstance(plan, LetGo)])
+        claimed, written = self._write(steps)
+        held = [self._hold(job, payloads[job.id], receives[job.id]) for job in claimed]
+        return fates | written | self._run_all(held, ends)
+
+    # --- deciding
+
+    def _plan(self, job: Job, controls: Controls, receives: int, ends: datetime) -> Step | LetGo | Fate:
+        """Decide what this delivery makes of a job."""
+        job_type = self._types.get(job.type)
+        if job_type is None:
+            self._journal.alarm("unknown_type", jobId=job.id, type=job.type)
+            return Later(self._timing.hold_by_visibility)
+        now = self._clock.now()
+        verdict = (
+            refusal(job, now=now, timing=self._timing)
+            or self._held_back(job, job_type, controls, now)
+            or claim(
+                job,
+                self._policies[job.type],
+                claim_id=self._chance.claim_id(),
+                lease_until=ends + self._timing.clock_skew,
+                now=now,
+                paused=controls.paused_for(job.tier, job.due, now),
+            )
+        )
+        match verdict:
+            case Claimed(after):
+                if now + job_type.run_time > ends - self._timing.settle_margin:
+                    return Later(SOON)  # too little of this invocation is left; another one has all of it
+                return Step(Change(job, after), None)
+            case Ended(after):
+                return Step(Change(job, after), DONE)
+            case AtRest():
+                return DONE
+            case NotYet(until):
+                wait = max(until - now, timedelta(0))
+                in_queue = self._by_visibility(wait, receives, self._timing.longest_delay)
+                return Later(wait) if in_queue else LetGo(job)
+            case HeldBack(_, delay):
+                if self._by_visibility(delay, receives, self._timing.hold_by_visibility):
+                    return Later(delay)
+                return Step(Change(job, hold(job, now + delay)), DONE)
+        assert_never(verdict)
+
+    def _held_back(self, job: Job, job_type: JobType, controls: Controls, now: datetime) -> HeldBack | None:
+        control = controls.holding(job, job_type.provider, now)
+        if control is None:
+            return None
+        return hold_for(control, self._timing, now=now, spread=self._chance.fraction())
+
+    def _by_visibility(self, wait: timedelta, receives: int, most: timedelta) -> bool:
+        """Whether a message may wait in its queue, rather than be let go for `dispatch` to send anew."""
+        return wait <= most and receives <= self._timing.most_receives
+
+    # --- writing
+
+    def _let_go(self, jobs: Sequence[Job]) -> dict[JobId, Fate]:
+        """Set the look of jobs whose message is to go; only then may it go."""
+        if not jobs:
+            return {}
+        results = self._store.save_looks([Change(job, without_message(job)) for job in jobs])
+        return {
+            job.id: DONE if isinstance(result, Saved) else LEFT
+            for job, result in zip(jobs, results, strict=True)
+        }
+
+    def _write(self, steps: Sequence[Step]) -> tuple[list[Job], dict[JobId, Fate]]:
+        """Write what was decided; return the jobs that are ours to run, and the fates of the others."""
+        if not steps:
+            return [], {}
+        claimed: list[Job] = []
+        fates: dict[JobId, Fate] = {}
+        results = write(self._store, [step.change for step in steps])
+        for step, result in zip(steps, results, strict=True):
+            job = step.change.after
+            match result:
+                case Saved():
+                    self._journal.note(
+                        "claimed" if step.fate is None else "moved",
+                        jobId=job.id,
+                        type=job.type,
+                        state=job.state,
+                        reason=job.reason,
+                        code=job.error.code if job.error else None,
+                        attempt=job.attempts,
+                        fence=job.fence,
+                    )
+                    if step.fate is None:
+                        claimed.append(job)
+                    else:
+                        fates[job.id] = step.fate
+                case Outdated(current):
+                    fates[job.id] = self._fate_by(current)
+                case Unsure():
+                    fates[job.id] = LEFT
+                case never:
+                    assert_never(never)
+        return claimed, fates
+
+    def _fate_by(self, current: Job | None) -> Fate:
+        """Return what a message deserves whose job another worker has changed meanwhile."""
+        if current is None:
+            return STRAY
+        now = self._clock.now()
+        match refusal(current, now=now, timing=self._timing):
+            case AtRest():
+                return DONE
+            case NotYet(until):
+                return Later(min(until - now, self._timing.longest_delay))
+            case None:
+                return Later(SOON)
+
+    def _payloads(self, steps: Sequence[Step]) -> dict[JobId, Mapping[str, Any]]:
+        """Return the payloads of the jobs to run, read before any is claimed: a failure then costs nothing."""
+        jobs = [step.change.after for step in steps if step.fate is None]
+        apart = [job for job in jobs if job.payload is None]
+        payloads = {job.id: job.payload for job in jobs if job.payload is not None}
+        return payloads | (dict(self._store.load_payloads(apart)) if apart else {})
+
+    def _hold(self, job: Job, payload: Mapping[str, Any], receives: int) -> Held:
+        return Held(job, self._types[job.type], self._policies[job.type], payload, receives)
+
+    # --- running
+
+    def _run_all(self, claimed: Sequence[Held], ends: datetime) -> dict[JobId, Fate]:
+        deadline = ends - self._timing.settle_margin
+
+        def attempt(held: Held) -> Step | Fate:
+            try:
+                step = self._settle(held, self._run(held, deadline))
+            except (StoreError, ClaimLost):
+                # What the record says of this attempt is unknown, so it may not go on; the lease runs out.
+                self._journal.alarm("attempt_abandoned", jobId=held.job.id, type=held.job.type)
+                return LEFT
+            if held.policy.effect_class.begins:
+                return self._write([step])[1][held.job.id]
+            return step
+
+        ended = dict(zip((held.job.id for held in claimed), self._crew.run_all(attempt, claimed), strict=True))
+        _, fates = self._write([step for step in ended.values() if isinstance(step, Step)])
+        return {job_id: fate for job_id, fate in ended.items() if not isinstance(fate, Step)} | fates
+
+    def _run(self, held: Held, deadline: datetime) -> Outcome:
+        """Let the job type do its work and return what came of it, whatever that was."""
+        job = held.job
+        work = Work(
+            job=job,
+            data=held.payload,
+            leave=leave(job, held.policy, self._clock.now()),
+            deadline=deadline,
+            clock=self._clock,
+            timing=self._timing,
+            begin=lambda handle: self._begin(held, handle),
+        )
+        try:
+            outcome: object = held.job_type.run(work, self._providers)
+        except ProviderError as error:
+            return outcome_of(error)
+        except (StoreError, ClaimLost):
+            raise
+        except Exception as error:  # noqa: BLE001 - the one broad catch: a job type may fail in any way
+            self._journal.alarm("run_failed", jobId=job.id, type=job.type, error=type(error).__name__)
+            return self._surprise(held, "run_failed", "The job type failed in a way that it does not handle.")
+        if not isinstance(outcome, Completed | Retry | Refused | Unknown | HeldBack | Pending):
+            self._journal.alarm("no_outcome", jobId=job.id, type=job.type)
+            return self._surprise(held, "no_outcome", "The job type did not say what came of the attempt.")
+        return outcome
+
+    def _surprise(self, held: Held, code: str, message: str) -> Outcome:
+        """Return the outcome of an attempt that broke: nothing happened if the effect was never begun."""
+        failure = Failure(code, message)
+        return Retry(failure) if held.policy.effect_class.begins and not held.job.begun else Unknown(failure)
+
+    def _begin(self, held: Held, handle: str | None) -> Begun:
+        """Write `begun` before an effect of class B or C; raises ClaimLost or StoreUnsure."""
+        change = Change(held.job, begin(held.job, handle=handle))
+        match write(self._store, [change])[0]:
+            case Saved():
+                held.job = change.after
+                return Begun(held.job.id, held.job.fence)
+            case Outdated():
+                raise ClaimLost
+            case Unsure():
+                raise StoreUnsure
+            case never:
+                assert_never(never)
+
+    def _settle(self, held: Held, outcome: Outcome) -> Step:
+        """Decide the job's next state, and whether its message waits for it."""
+        now = self._clock.now()
+        job = settle(held.job, outcome, held.policy, now=now, jitter=self._chance.fraction())
+        if job.state in AT_REST:
+            return Step(Change(held.job, job), DONE)
+        wait = job.next_attempt_at - now
+        if self._by_visibility(wait, held.receives, self._timing.longest_delay):
+            return Step(Change(held.job, job), Later(wait))
+        return Step(Change(held.job, without_message(job)), DONE)

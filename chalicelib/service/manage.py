@@ -1,0 +1,137 @@
+"""Managing: what an operator does to one job, always with an audit entry in the same transaction."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from chalicelib.domain.errors import ActionRefused, NotFound, StoreUnsure
+from chalicelib.domain.job import Job, JobId, State, VenueId, same_write
+from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.keys import Key
+from chalicelib.domain.policies import TIMING, Policy, Timing
+from chalicelib.domain.ports import (
+    Chance,
+    Change,
+    Clock,
+    Entry,
+    JobQueue,
+    JobStore,
+    Journal,
+    KeyTaken,
+    Message,
+    Outdated,
+    Saved,
+    Unsure,
+)
+from chalicelib.domain.steer import NotAllowed, Resolution, cancel, resolve, retry
+from chalicelib.service.writing import TRIES
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who wants something done to which job, and why; None as venue is any venue."""
+
+    job_id: JobId
+    venue_id: VenueId | None
+    actor: str
+    reason: str
+
+
+class Manage:
+    """The use cases behind retry, cancel and resolve."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        queue: JobQueue,
+        types: Mapping[str, JobType],
+        clock: Clock,
+        chance: Chance,
+        journal: Journal,
+        timing: Timing = TIMING,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._types = types
+        self._clock = clock
+        self._chance = chance
+        self._journal = journal
+        self._timing = timing
+
+    def cancel(self, order: Order) -> Job:
+        """Cancel a waiting job: no provider call for it starts after this returns.
+
+        Raises NotFound, ActionRefused, StoreRefused or StoreUnsure, as the others do.
+        """
+        return self._act("cancel", order, lambda job, policy: cancel(job, policy, now=self._clock.now()))
+
+    def retry(self, order: Order) -> Job:
+        """Let a failed or cancelled job start anew."""
+        return self._act("retry", order, lambda job, policy: retry(job, policy, now=self._clock.now()))
+
+    def resolve(self, order: Order, resolution: Resolution) -> Job:
+        """End the doubt about a parked job."""
+        return self._act(
+            f"resolve_{resolution}",
+            order,
+            lambda job, policy: resolve(job, policy, resolution, now=self._clock.now()),
+        )
+
+    def _act(self, action: str, order: Order, decide: Callable[[Job, Policy], Job | NotAllowed]) -> Job:
+        lost: Job | None = None  # what we wrote, if its reply was lost
+        for _ in range(TRIES):
+            job = self._store.load(order.job_id, order.venue_id)
+            if job is None:
+                raise NotFound
+            if lost is not None and same_write(lost, job):
+                return self._done(action, order, job)
+            after = decide(job, self._types[job.type].policy(self._timing))
+            if isinstance(after, NotAllowed):
+                raise ActionRefused(after.code, after.message, state=job.state)
+            entry = self._entry(action, order, job, after)
+            key = self._key_of(job) if after.state is State.QUEUED else None
+            match self._store.save_audited(Change(job, after), entry, take_back=key):
+                case Saved():
+                    return self._done(action, order, after)
+                case KeyTaken(other):
+                    message = f"Its idempotency key is held by job {other}."
+                    raise ActionRefused("key_taken", message, state=job.state, held_by=other)
+                case Unsure():
+                    lost = after
+                case Outdated():
+                    lost = None  # a worker was faster: decide again on what it left
+        raise StoreUnsure
+
+    def _key_of(self, job: Job) -> Key:
+        """Return the key that the job, starting anew, is to hold again; the store knows whether it may."""
+        held = self._store.load_key(job.key_id)
+        if held is not None and held.job_id == job.id:
+            return held
+        return Key(
+            id=job.key_id,
+            job_id=job.id,
+            payload_hash=job.payload_hash,
+            natural=False,
+            created_at=job.created_at,
+            period=self._types[job.type].key_period,
+        )
+
+    def _done(self, action: str, order: Order, job: Job) -> Job:
+        self._journal.note(action, jobId=job.id, actor=order.actor, state=job.state)
+        if job.state is State.QUEUED:
+            # Not sent, or not surely: the agenda has the job, `dispatch` sends it.
+            self._queue.send([Message(job.id, job.venue_id, job.tier, job.lane)])
+        return job
+
+    def _entry(self, action: str, order: Order, before: Job, after: Job) -> Entry:
+        return Entry(
+            id=self._chance.entry_id(),
+            at=self._clock.now(),
+            actor=order.actor,
+            action=action,
+            venue_id=before.venue_id,
+            job_id=before.id,
+            reason=order.reason,
+            before=before.state,
+            after=after.state,
+        )

@@ -1,0 +1,30 @@
+"""Writing changes so that a lost reply is no lost claim."""
+
+from collections.abc import Sequence
+
+from chalicelib.domain.job import same_write
+from chalicelib.domain.ports import Change, JobStore, Outdated, Saved, SaveResult, Unsure
+
+TRIES = 3
+
+
+def write(store: JobStore, changes: Sequence[Change]) -> list[SaveResult]:
+    """Save each change, trying again those whose reply was lost; a write of ours that stands is Saved."""
+    results = _recognised(changes, store.save_many(changes))
+    for _ in range(TRIES - 1):
+        unsure = [index for index, result in enumerate(results) if isinstance(result, Unsure)]
+        if not unsure:
+            break
+        again = [changes[index] for index in unsure]
+        for index, result in zip(unsure, _recognised(again, store.save_many(again)), strict=True):
+            results[index] = result
+    return results
+
+
+def _recognised(changes: Sequence[Change], results: Sequence[SaveResult]) -> list[SaveResult]:
+    return [
+        Saved()
+        if isinstance(result, Outdated) and result.current and same_write(change.after, result.current)
+        else result
+        for change, result in zip(changes, results, strict=True)
+    ]

@@ -1,0 +1,82 @@
+"""A consumer's batch: messages in, jobs executed, and the ids of the messages that stay in the queue."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, assert_never
+
+from chalicelib.domain.errors import Poison
+from chalicelib.domain.job import JobId
+from chalicelib.domain.message import decode
+from chalicelib.domain.policies import Tier
+from chalicelib.domain.ports import Inbox, JobQueue, Journal, Received
+from chalicelib.service.execute import Done, Execute, Later, Left, Stray
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a consumer of one queue needs."""
+
+    tier: Tier
+    execute: Execute
+    queue: JobQueue
+    inbox: Inbox
+    journal: Journal
+
+    def run_batch(self, received: Sequence[Received], *, ends: datetime) -> list[str]:
+        """Execute the jobs of a batch and return the ids of the messages that are not done with.
+
+        Several messages of one job are made one. A message of which no job can be made goes to the
+        dead-letter queue. A message that is to come back has its visibility set first.
+        """
+        jobs, keep = self._sort(received)
+        receives = {job_id: max(each.receives for each in messages) for job_id, messages in jobs.items()}
+        fates = self.execute.execute(receives, ends=ends) if receives else {}
+        delays: dict[str, timedelta] = {}
+        for job_id, messages in jobs.items():
+            match fates[job_id]:
+                case Done():
+                    pass
+                case Later(delay):
+                    delays |= {message.handle: delay for message in messages}
+                    keep += [message.message_id for message in messages]
+                case Left():
+                    keep += [message.message_id for message in messages]
+                case Stray():
+                    keep += [each.message_id for each in messages if not self._bury(each, "no_such_job")]
+                case never:
+                    assert_never(never)
+        if delays:
+            self.inbox.postpone(delays)
+        return keep
+
+    def _sort(self, received: Sequence[Received]) -> tuple[dict[JobId, list[Received]], list[str]]:
+        """Group messages by job; bury what is poison, and return the ids that could not be buried."""
+        jobs: dict[JobId, list[Received]] = {}
+        keep: list[str] = []
+        for message in received:
+            try:
+                jobs.setdefault(decode(message.body).job_id, []).append(message)
+            except Poison as poison:
+                if not self._bury(message, poison.message):
+                    keep.append(message.message_id)
+        return jobs, keep
+
+    def _bury(self, message: Received, reason: str) -> bool:
+        self.journal.alarm("poison", tier=self.tier, messageId=message.message_id, reason=reason)
+        return self.queue.bury(self.tier, message.body, reason)
+
+
+def consume(worker: Worker, event: Mapping[str, Any], *, ends: datetime) -> dict[str, Any]:
+    """Run a batch as Lambda delivers it and answer which messages of it failed (`ReportBatchItemFailures`)."""
+    received = [
+        Received(
+            message_id=record["messageId"],
+            body=record["body"],
+            handle=record["receiptHandle"],
+            receives=int(record["attributes"]["ApproximateReceiveCount"]),
+        )
+        for record in event["Records"]
+    ]
+    keep = worker.run_batch(received, ends=ends)
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in keep]}
