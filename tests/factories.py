@@ -1,0 +1,63 @@
+"""Valid values by default; a test spells out only what it is about."""
+
+from datetime import timedelta
+from typing import Any
+
+from chalicelib.domain import keys
+from chalicelib.domain.job import Accepting, Job, JobId, KeyId, UserId, VenueId, accept
+from chalicelib.domain.keys import Key
+from chalicelib.domain.policies import RETRY, TIMING, EffectClass, Policy, Tier, Timing
+from tests.fakes import START
+
+VENUE = VenueId("venue-1")
+PAYMENT: dict[str, Any] = {
+    "amount": 4500,
+    "currency": "EUR",
+    "customerId": "cus_1",
+    "eventId": "event-1",
+    "paymentMethod": "pm_card_visa",
+    "orderId": "order-1",
+}
+
+
+def a_job(job_id: str = "job_1", *, timing: Timing = TIMING, **changes: Any) -> Job:
+    """Return a job just accepted; `changes` are fields of Accepting."""
+    payload = changes.pop("payload", PAYMENT)
+    offer: dict[str, Any] = {
+        "id": JobId(job_id),
+        "type": "payment.process",
+        "tier": Tier.MONEY,
+        "venue_id": VENUE,
+        "submitted_by": "service-1",
+        "user_id": UserId("user-1"),
+        "key_id": KeyId(f"{VENUE}#payment.process#{job_id}"),
+        "payload_hash": keys.payload_hash(payload),
+        "payload": payload,
+        "callback_url": None,
+        "priority": 8,
+        "attempts": 10,
+        "delay": timedelta(0),
+    }
+    return accept(Accepting(**{**offer, **changes}), now=START, timing=timing)
+
+
+def a_key(key_id: str = "venue-1#payment.process#k1", job_id: str = "job_1", **changes: Any) -> Key:
+    """Return an idempotency record."""
+    fields: dict[str, Any] = {
+        "payload_hash": keys.payload_hash(PAYMENT),
+        "natural": False,
+        "created_at": START,
+        "period": timedelta(hours=24),
+    }
+    return Key(id=KeyId(key_id), job_id=JobId(job_id), **{**fields, **changes})
+
+
+def a_policy(effect_class: EffectClass = EffectClass.KEYED, **changes: Any) -> Policy:
+    """Return what `claim` and `settle` must know of a type of this class."""
+    fields: dict[str, Any] = {
+        "retry": RETRY["payment"],
+        "attempts": 10,
+        "window": None,
+        "retention": timedelta(days=90),
+    }
+    return Policy(effect_class=effect_class, **{**fields, **changes})
