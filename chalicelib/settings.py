@@ -1,0 +1,271 @@
+"""The environment, read and checked in one place; the names are those of the specification, section 10."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from chalicelib.domain.policies import TIMING, Lane, Tier, Timing
+
+T = TypeVar("T")
+
+LEAST_SECRET_BYTES = 32
+OWN_MACHINE = frozenset(
+    {"local", "test"}
+)  # stages that run on one machine and may hold secrets in the environment
+LONGEST_SECONDS = 10**9
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LOG_FORMATS = ("json", "pretty")
+STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
+NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+ARN = re.compile(r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+")
+ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
+
+
+class SettingsError(Exception):
+    """The environment is not as it must be, so the service refuses to start; names every bad variable."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("The settings are not valid:\n" + "\n".join(f"  {problem}" for problem in problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class TableNames:
+    """The names of the tables."""
+
+    jobs: str
+    idempotency_keys: str
+    queue_controls: str
+    audit_log: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueUrls:
+    """Where the messages go."""
+
+    lanes: Mapping[tuple[Tier, Lane], str]
+    dead_letters: Mapping[Tier, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """What a bearer token must hold to; the keys stand in the secret, or behind the ARN."""
+
+    issuer: str
+    audience: str
+    secret: str | None = field(repr=False)
+    secrets_arn: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StripeSettings:
+    """The Stripe account; its key stands in the secret, or behind the ARN."""
+
+    secret_key: str | None = field(repr=False)
+    secret_key_arn: str | None
+    api_base: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that the service is told by its environment; a provider that is None is not configured."""
+
+    stage: str
+    log_level: str
+    log_format: str
+    tables: TableNames
+    queues: QueueUrls
+    tokens: TokenSettings
+    stripe: StripeSettings | None
+    ses_sender: str | None
+    timing: Timing
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the environment; raises SettingsError that names everything wrong with it at once."""
+        env = _Reader(environ)
+        stage = env.required("STAGE", _matching(STAGE, "a lower-case name such as dev or prod"))
+        own_machine = stage in OWN_MACHINE
+        settings = cls(
+            stage=stage,
+            log_level=env.optional("LOG_LEVEL", _one_of(LOG_LEVELS)) or "INFO",
+            log_format=env.optional("LOG_FORMAT", _one_of(LOG_FORMATS)) or "json",
+            tables=_tables(env),
+            queues=_queues(env),
+            tokens=_tokens(env, own_machine),
+            stripe=_stripe(env, own_machine),
+            ses_sender=env.optional(
+                "SES_SENDER", _matching(ADDRESS, "an e-mail address that SES may send from")
+            ),
+            timing=_timing(env, own_machine),
+        )
+        if env.problems:
+            raise SettingsError(env.problems)
+        return settings
+
+
+class _Reader:
+    """Reads variables and gathers what is wrong with them; an empty one counts as not set."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def required(self, name: str, read: Callable[[str], str]) -> str:
+        if not self._environ.get(name):
+            self.problems.append(f"{name} is missing: set it to {_Wanted.of(read)}.")
+            return ""
+        return self.optional(name, read) or ""
+
+    def optional(self, name: str, read: Callable[[str], T]) -> T | None:
+        value = self._environ.get(name)
+        if not value:
+            return None
+        try:
+            return read(value)
+        except _Wanted as wanted:
+            self.problems.append(f"{name} is not valid: set it to {wanted}.")
+            return None
+
+    def forbid(self, name: str, why: str) -> None:
+        if self._environ.get(name):
+            self.problems.append(f"{name} must not be set: {why}.")
+
+    def has(self, name: str) -> bool:
+        return bool(self._environ.get(name))
+
+
+class _Wanted(Exception):
+    """Says what a variable should be set to; never its value, which may be a secret."""
+
+    @classmethod
+    def of(cls, read: Callable[[str], object]) -> str:
+        """Return what a reader wants, by offering it nothing."""
+        try:
+            read("")
+        except cls as wanted:
+            return str(wanted)
+        return "a value"
+
+
+def _matching(pattern: re.Pattern[str], wanted: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise _Wanted(wanted)
+        return value
+
+    return read
+
+
+def _one_of(values: tuple[str, ...]) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if value not in values:
+            raise _Wanted("one of " + ", ".join(values))
+        return value
+
+    return read
+
+
+def _url(schemes: tuple[str, ...], wanted: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise _Wanted(wanted)
+        return value
+
+    return read
+
+
+def _secret(value: str) -> str:
+    if len(value.encode()) < LEAST_SECRET_BYTES:
+        raise _Wanted(f"a random value of at least {LEAST_SECRET_BYTES} bytes")
+    return value
+
+
+def _tables(env: _Reader) -> TableNames:
+    table = _matching(NAME, "the table's name")
+    return TableNames(
+        jobs=env.required("JOBS_TABLE", table),
+        idempotency_keys=env.required("IDEMPOTENCY_KEYS_TABLE", table),
+        queue_controls=env.required("QUEUE_CONTROLS_TABLE", table),
+        audit_log=env.required("AUDIT_LOG_TABLE", table),
+    )
+
+
+def _queues(env: _Reader) -> QueueUrls:
+    url = _url(("https", "http"), "the queue's URL")
+    lanes: dict[tuple[Tier, Lane], str] = {}
+    dead_letters: dict[Tier, str] = {}
+    for tier in Tier:
+        name = tier.upper()
+        lanes[tier, Lane.MAIN] = env.required(f"{name}_QUEUE_URL", url)
+        lanes[tier, Lane.EXPRESS] = env.required(f"{name}_QUEUE_EXPRESS_URL", url)
+        dead_letters[tier] = env.required(f"{name}_QUEUE_DLQ_URL", url)
+    return QueueUrls(lanes, dead_letters)
+
+
+def _tokens(env: _Reader, own_machine: bool) -> TokenSettings:
+    arn = _matching(ARN, "the ARN of the secret that holds the token keys")
+    if own_machine:
+        secret: str | None = env.required("JWT_SECRET", _secret)
+        secrets_arn = None
+        env.forbid("JWT_SECRETS_ARN", "this stage takes its key from JWT_SECRET")
+    else:
+        secret = None
+        secrets_arn = env.required("JWT_SECRETS_ARN", arn)
+        env.forbid("JWT_SECRET", "only the stages local and test may; use JWT_SECRETS_ARN")
+    word = _matching(re.compile(r"\S{1,255}"), "a word without spaces")
+    return TokenSettings(
+        issuer=env.optional("JWT_ISSUER", word) or "tickettoken",
+        audience=env.optional("JWT_AUDIENCE", word) or "tickettoken-platform",
+        secret=secret,
+        secrets_arn=secrets_arn,
+    )
+
+
+def _stripe(env: _Reader, own_machine: bool) -> StripeSettings | None:
+    schemes = ("http", "https") if own_machine else ("https",)
+    settings = StripeSettings(
+        secret_key=env.optional("STRIPE_SECRET_KEY", _matching(re.compile(r"\S+"), "a key without spaces")),
+        secret_key_arn=env.optional(
+            "STRIPE_SECRET_KEY_ARN", _matching(ARN, "the ARN of the secret that holds the Stripe key")
+        ),
+        api_base=env.optional("STRIPE_API_BASE", _url(schemes, f"a URL ({' or '.join(schemes)})")),
+    )
+    if env.has("STRIPE_SECRET_KEY") and env.has("STRIPE_SECRET_KEY_ARN"):
+        env.forbid("STRIPE_SECRET_KEY", "STRIPE_SECRET_KEY_ARN says where the key is")
+    configured = settings.secret_key is not None or settings.secret_key_arn is not None
+    return settings if configured else None
+
+
+def _timing(env: _Reader, own_machine: bool) -> Timing:
+    """Return the times of the protocol; a stage on one machine may shorten them, so that tests take seconds."""
+    if not own_machine:
+        env.forbid("QUEUE_TIMING", "only the stages local and test may change the protocol's times")
+        return TIMING
+    return env.optional("QUEUE_TIMING", _read_timing) or TIMING
+
+
+def _read_timing(value: str) -> Timing:
+    kinds = {each.name: type(getattr(TIMING, each.name)) for each in fields(Timing)}
+    wanted = f"a JSON object that gives seconds for any of {', '.join(sorted(kinds))}"
+    try:
+        given = json.loads(value)
+    except (ValueError, RecursionError):
+        raise _Wanted(wanted) from None
+    if not isinstance(given, dict) or not given.keys() <= kinds.keys():
+        raise _Wanted(wanted)
+    if not all(type(number) in (int, float) and 0 <= number <= LONGEST_SECONDS for number in given.values()):
+        raise _Wanted(wanted)
+    times: dict[str, Any] = {
+        name: int(number) if kinds[name] is int else timedelta(seconds=number) for name, number in given.items()
+    }
+    return Timing(**times)
