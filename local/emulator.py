@@ -114,7 +114,7 @@ class Emulator:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [str(PYTHON), str(TETHERED), "ministack.app"],
+                [str(PYTHON), "-P", str(TETHERED), "ministack.app"],  # -P: local/token.py is not the library's
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
