@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from chalicelib.domain.errors import QueueServiceError
 from chalicelib.domain.policies import TIMING, Lane, Tier, Timing
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ ARN = re.compile(r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+")
 ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 
 
-class SettingsError(Exception):
+class SettingsError(QueueServiceError):
     """The environment is not as it must be, so the service refuses to start; names every bad variable."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -269,3 +270,23 @@ def _read_timing(value: str) -> Timing:
         name: int(number) if kinds[name] is int else timedelta(seconds=number) for name, number in given.items()
     }
     return Timing(**times)
+
+
+def parse_token_keys(text: str) -> Mapping[str, str]:
+    """Return the keys by `kid` of the secret `{"current": kid, "keys": {kid: key}}`; raises SettingsError.
+
+    `current` is for whoever signs; it is checked because a signer whose key is not on the list is a mistake.
+    """
+    try:
+        secret = json.loads(text)
+        current, keys = secret["current"], dict(secret["keys"])
+        usable = current in keys
+    except (ValueError, TypeError, KeyError, RecursionError):
+        usable, keys = False, {}
+    if not usable:
+        raise SettingsError(['JWT_SECRETS_ARN must hold {"current": kid, "keys": {kid: key, ...}}.'])
+    if not all(isinstance(key, str) and len(key.encode()) >= LEAST_SECRET_BYTES for key in keys.values()):
+        raise SettingsError(
+            [f"JWT_SECRETS_ARN holds a key that is not a string of at least {LEAST_SECRET_BYTES} bytes."]
+        )
+    return keys

@@ -26,7 +26,7 @@ class SystemClock:
 
 
 class SystemChance:
-    """The operating system's randomness; identities are ULIDs, which sort by the millisecond they were made in."""
+    """The operating system's randomness; identities are ULIDs, which sort by the millisecond they are of."""
 
     def __init__(self, clock: SystemClock) -> None:
         self._clock = clock
@@ -48,7 +48,7 @@ class SystemChance:
         return self._ulid()
 
     def _ulid(self) -> str:
-        milliseconds = int(self._clock.now().timestamp() * 1000)
+        milliseconds = round(self._clock.now().timestamp() * 1000)
         number = milliseconds << RANDOM_BITS | int.from_bytes(os.urandom(RANDOM_BITS // 8), "big")
         return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
 
@@ -57,7 +57,7 @@ class ThreadCrew:
     """Runs the tasks of a batch in threads and joins them all before it returns."""
 
     def run_all(self, task: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Run `task` on every item and return the results in order; the first exception is raised at the end."""
+        """Run `task` on every item and return the results in order; an exception is raised at the end."""
         if len(items) == 1:
             return [task(items[0])]
         results: dict[int, R] = {}

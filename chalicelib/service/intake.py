@@ -1,0 +1,186 @@
+"""Intake: a caller's body and token become a submission, or everything that is wrong with them is said at once.
+
+Shape is JSON Schema: one schema for the envelope, one per job type for `data`, each compiled when it is first
+needed. Who someone is comes from the token alone; `data` is payload and never identity.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+import jsonschema_rs
+
+from chalicelib.domain.errors import Forbidden, InvalidRequest, Problem, QueueMismatch, UnknownType
+from chalicelib.domain.job import UserId, VenueId
+from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.money import is_currency
+from chalicelib.domain.policies import ATTEMPTS, MAX_DELAY, PRIORITIES, TIERS, Role, Tier
+from chalicelib.service.principal import Principal
+from chalicelib.service.problems import problems_of
+from chalicelib.service.submit import Submission
+
+IDENTITY = {"type": "string", "pattern": "^[!-~]{1,255}$", "description": "1 to 255 printable ASCII characters"}
+KEY_PATTERN = "^[!-~]([ -~]{0,253}[!-~])?$"
+ENVELOPE: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["type", "data"],
+    "properties": {
+        "queue": {"enum": [tier.value for tier in Tier]},
+        "type": {"type": "string"},
+        "data": {"type": "object"},
+        "options": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "priority": {"type": "integer", "minimum": PRIORITIES[0], "maximum": PRIORITIES[-1]},
+                "delay": {"type": "integer", "minimum": 0, "maximum": MAX_DELAY // timedelta(milliseconds=1)},
+                "attempts": {"type": "integer", "minimum": ATTEMPTS[0], "maximum": ATTEMPTS[-1]},
+            },
+        },
+        "idempotencyKey": {
+            "type": "string",
+            "pattern": KEY_PATTERN,
+            "description": "1 to 255 printable ASCII characters, with no space at either end",
+        },
+        "onBehalfOf": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"userId": IDENTITY, "venueId": IDENTITY},
+        },
+        "callbackUrl": {"type": "string", "maxLength": 2048, "format": "https-url"},
+    },
+}
+EMAIL = jsonschema_rs.EmailOptions(require_tld=True, allow_domain_literal=False, allow_display_text=False)
+_KEY = re.compile(KEY_PATTERN)
+_VISIBLE = re.compile(r"[!-~]+")
+
+
+def is_https_url(text: str) -> bool:
+    """Whether this is an absolute https URL that names a host and carries neither credentials nor a fragment.
+
+    What the host resolves to is looked at when something is delivered there, not here.
+    """
+    try:
+        parts = urlsplit(text)
+        usable = parts.port != 0 and bool(parts.hostname)
+    except ValueError:
+        return False
+    plain = _VISIBLE.fullmatch(text) is not None and "\\" not in text
+    return plain and usable and parts.scheme == "https" and "@" not in parts.netloc and "#" not in text
+
+
+FORMATS = {"currency": is_currency, "https-url": is_https_url}
+
+
+class Schema:
+    """A JSON Schema, compiled when it is first needed."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._schema = schema
+
+    def problems(self, value: object, *, under: tuple[str, ...] = ()) -> list[Problem]:
+        """Return every problem of a value that sits `under` a path of the body; none if it is valid."""
+        if self.validator.is_valid(value):
+            return []
+        return problems_of(self.validator.iter_errors(value), self._schema, under=under)
+
+    @cached_property
+    def validator(self) -> jsonschema_rs.Draft202012Validator:
+        """The compiled schema; raises if it is not valid, or names a format that is not known here."""
+        return jsonschema_rs.Draft202012Validator(
+            dict(self._schema),
+            formats=FORMATS,
+            validate_formats=True,
+            ignore_unknown_formats=False,
+            email_options=EMAIL,
+        )
+
+
+class Intake:
+    """Turns requests for jobs into submissions."""
+
+    def __init__(self, types: Mapping[str, JobType]) -> None:
+        self._names = ", ".join(types)
+        self._envelope = Schema(ENVELOPE)
+        self._types = {
+            name: job_type for job_type in types.values() for name in (job_type.name, *job_type.aliases)
+        }
+        self._schemas = {name: Schema(job_type.schema) for name, job_type in types.items()}
+
+    def read(self, body: Mapping[str, Any], principal: Principal, key_header: str | None) -> Submission:
+        """Return the submission that a body asks for.
+
+        Raises Forbidden, InvalidRequest with every problem, UnknownType or QueueMismatch.
+        """
+        if not any(principal.role in job_type.submitters for job_type in self._types.values()):
+            raise Forbidden("A token of this role may not submit jobs.")
+        problems = self._envelope.problems(body)
+        job_type = self._find(body.get("type"), problems)
+        if principal.role not in job_type.submitters:
+            raise Forbidden(f"A token of this role may not submit {job_type.name}.")
+        if isinstance(body.get("data"), dict):
+            problems += self._schemas[job_type.name].problems(body["data"], under=("data",))
+        behalf = body.get("onBehalfOf")
+        behalf = behalf if isinstance(behalf, dict) else {}
+        venue = _venue(principal, behalf.get("venueId"), problems)
+        key = _key(key_header, body.get("idempotencyKey"), problems)
+        if problems:
+            raise InvalidRequest(problems)
+        if body.get("queue", job_type.tier) != job_type.tier:
+            raise QueueMismatch(f"{job_type.name} belongs to the queue {job_type.tier}: name that, or none.")
+        options = body.get("options", {})
+        return Submission(
+            job_type=job_type,
+            data=body["data"],
+            venue_id=venue,
+            user_id=UserId(behalf["userId"]) if "userId" in behalf else None,
+            submitted_by=principal.sub,
+            priority=options.get("priority", TIERS[job_type.tier].priority),
+            attempts=options.get("attempts", job_type.most_attempts),
+            delay=timedelta(milliseconds=options.get("delay", 0)),
+            key=key,
+            callback_url=body.get("callbackUrl"),
+        )
+
+    def _find(self, name: object, problems: Sequence[Problem]) -> JobType:
+        """Return the job type of a name, old or new; raises InvalidRequest or UnknownType."""
+        if not isinstance(name, str):
+            raise InvalidRequest(problems)
+        job_type = self._types.get(name)
+        if job_type is None:
+            unknown = Problem("type", f"There is no such job type: use one of {self._names}.")
+            message = f"There is no such job type; the types are {self._names}."
+            raise UnknownType([unknown, *problems], message)
+        return job_type
+
+
+def _venue(principal: Principal, named: object, problems: list[Problem]) -> VenueId:
+    """Return the venue of the job: a venue's own token has no other; the platform's may name one.
+
+    Raises Forbidden; a venue that is missing is one problem more.
+    """
+    if principal.role is Role.VENUE_ADMIN:
+        if principal.venue_id is None:
+            raise Forbidden("The token names no venue, so it may not submit jobs.")
+        if isinstance(named, str) and named != principal.venue_id:
+            raise Forbidden("A venue's token may not submit jobs for another venue.")
+        return principal.venue_id
+    if isinstance(named, str):
+        return VenueId(named)
+    if principal.venue_id is None and named is None:
+        problems.append(Problem("onBehalfOf.venueId", "Name the venue of the job: the token names none."))
+    return principal.venue_id or VenueId("")
+
+
+def _key(header: str | None, given: object, problems: list[Problem]) -> str | None:
+    """Return the caller's own key, from the header or the body; both may be sent if they agree."""
+    if header is not None and not _KEY.fullmatch(header):
+        wanted = "Send 1 to 255 printable ASCII characters, with no space at either end."
+        problems.append(Problem("Idempotency-Key", wanted))
+    elif header is not None and given is not None and header != given:
+        problems.append(Problem("idempotencyKey", "It differs from the Idempotency-Key header: send one key."))
+    return header if header is not None else given if isinstance(given, str) else None
