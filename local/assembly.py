@@ -1,0 +1,163 @@
+"""The whole service on one machine: embedded AWS, stand-ins, API, consumers and schedules, up and down as one.
+
+One process of ours; the only child is the embedded AWS, which ends with its parent however that ends.
+"""
+
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.emulator import Emulator, EmulatorFailed
+from local.event_sources import EventSources, Report
+from local.identity import signing_secret
+from local.options import Options
+from local.server import Api
+from local.sessions import session
+from local.standins import StandIns
+
+SENDER = "tickets@queue-service.test"
+STRIPE_KEY = "sk_test_local"  # the stand-in's; no real account has it
+DRAIN = timedelta(seconds=20)  # for the batches in hand when the stack is told to stop
+
+
+class StartFailed(Exception):
+    """The stack did not come up; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where what runs can be reached; base URLs."""
+
+    api: str
+    aws: str
+    providers: Mapping[str, str]
+    state: Path
+
+
+@contextmanager
+def assembled(options: Options, api: Api, report: Report) -> Iterator[Endpoints]:
+    """Bring everything up behind the API's socket, and down again at the end; raises StartFailed."""
+    with ExitStack() as up:
+        up.callback(api.stop)
+        state = up.enter_context(_state(options, api.port))
+        environment = up.enter_context(_emulator(options, state))
+        _may_send_from(SENDER, environment["AWS_ENDPOINT_URL"])
+        stand_ins = up.enter_context(
+            StandIns(state=state / "stand-ins.sqlite", ses=environment["AWS_ENDPOINT_URL"])
+        )
+        os.environ.update(environment | _settings(options, api.url, stand_ins))
+        up.enter_context(_functions(options, api, environment, report))
+        _await_ready(api.url)
+        providers = {"stripe": stand_ins.url, "ses": stand_ins.ses_url}
+        yield Endpoints(api.url, environment["AWS_ENDPOINT_URL"], providers, state)
+
+
+@contextmanager
+def _state(options: Options, port: int) -> Iterator[Path]:
+    """Give the directory that this port's state is kept in, or one that goes with the stack."""
+    if options.persist:
+        path = options.directory / "state" / str(port)
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    options.directory.mkdir(parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix="state-", dir=options.directory))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _emulator(options: Options, state: Path) -> Iterator[dict[str, str]]:
+    """Start the embedded AWS, or use the one that is named; give the environment that names what is on it."""
+    if options.endpoint:
+        os.environ["AWS_ENDPOINT_URL"] = options.endpoint
+    visibility = 6 * int(options.function_timeout.total_seconds())
+    with Emulator(state / "aws", visibility_timeout=visibility) as emulator:
+        try:
+            environment = emulator.start()
+        except (EmulatorFailed, BotoCoreError, ClientError) as error:
+            where = options.endpoint or "the embedded AWS"
+            raise StartFailed(f"{where} could not be used: {error}") from error
+        yield environment
+
+
+def _may_send_from(sender: str, aws: str) -> None:
+    """Let the emulated SES know the sender's domain as verified; it refuses others, as SES does."""
+    client = session(aws).client("sesv2")
+    try:
+        client.create_email_identity(EmailIdentity=sender.rpartition("@")[2])
+    except client.exceptions.AlreadyExistsException:
+        pass
+    finally:
+        client.close()
+
+
+def _settings(options: Options, url: str, stand_ins: StandIns) -> dict[str, str]:
+    """Return what the service is told beside its tables and queues; what the caller has set stays."""
+    usual = {"LOG_FORMAT": "pretty", "LOG_LEVEL": "INFO", "PUBLIC_BASE_URL": url}
+    return {name: os.environ.get(name) or value for name, value in usual.items()} | {
+        "STAGE": "local",
+        "JWT_SECRET": signing_secret(options.directory),
+        "STRIPE_SECRET_KEY": STRIPE_KEY,
+        "STRIPE_API_BASE": stand_ins.url,
+        "SES_SENDER": SENDER,
+        "AWS_ENDPOINT_URL_SESV2": stand_ins.ses_url,
+    }
+
+
+@contextmanager
+def _functions(options: Options, api: Api, environment: Mapping[str, str], report: Report) -> Iterator[None]:
+    """Serve the API and run every consumer and schedule that app.py declares."""
+    from app import app  # imported once the environment is as its settings want it
+
+    client = session(environment["AWS_ENDPOINT_URL"]).client(
+        "sqs", config=Config(max_pool_connections=32, connect_timeout=2, read_timeout=10)
+    )
+    sources = EventSources(
+        app,
+        sqs=client,
+        queue_urls=queue_urls(environment),
+        timeout=options.function_timeout,
+        every=options.every,
+        report=report,
+    )
+    try:
+        api.start(app)
+        sources.start()
+        yield
+    finally:
+        sources.stop(DRAIN)
+        client.close()
+
+
+def queue_urls(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the queues' URLs by the names that app.py gives them: MONEY_QUEUE_URL is money-queue's."""
+    return {
+        name.removesuffix("_URL").replace("_", "-").lower(): url
+        for name, url in environment.items()
+        if "_QUEUE_" in name and name.endswith("_URL")
+    }
+
+
+def _await_ready(url: str) -> None:
+    """Ask the service itself whether it is ready; this also builds what it builds only once."""
+    try:
+        with urllib.request.urlopen(f"{url}/ready", timeout=10):
+            return
+    except urllib.error.HTTPError as error:
+        with error:
+            raise StartFailed(f"the service says that it is not ready: {error.read().decode()}") from error
+    except OSError as error:
+        raise StartFailed(f"the service does not answer: {error}") from error

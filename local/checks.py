@@ -1,0 +1,41 @@
+"""Lint, types and every suite, one after another, each with the time it took: `make test`."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from local.options import ROOT
+from local.suite_times import SUITES
+
+STEPS = (
+    ("lint", ("ruff", "check", "--quiet")),
+    ("format", ("ruff", "format", "--check", "--quiet")),
+    ("types", ("mypy", "--no-error-summary")),
+)
+
+
+def main() -> int:
+    """Run everything, whatever fails; pytest's own summary closes the output of a good run."""
+    failed = [name for name, command in STEPS if not _passes(name, command)]
+    suites = [f"tests/{suite}" for suite in SUITES if (ROOT / "tests" / suite).is_dir()]
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "local.suite_times", *suites], cwd=ROOT, check=False
+    )
+    if tests.returncode:
+        failed.append("tests")
+    if failed:
+        print(f"FAILED: {', '.join(failed)}", flush=True)
+    return 1 if failed else 0
+
+
+def _passes(name: str, command: Sequence[str]) -> bool:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False)
+    verdict = "passed" if done.returncode == 0 else "FAILED"
+    print(f"{name}: {verdict} in {time.monotonic() - began:.1f} s", flush=True)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

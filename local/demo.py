@@ -1,0 +1,302 @@
+"""An on-sale on a stack of its own, checked to the last charge: `make demo N=200`.
+
+Each of N buyers pays and gets a confirmation mail. Some requests come twice, some of those at the same time;
+some cards are declined; and while it runs the stand-ins for Stripe and SES fail in every way that needs no
+person to mend it. At the end the ledger of what the providers really did must agree with the records, job by
+job. The protocol's times are shortened (TIMING): what takes minutes in production takes seconds here.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local.identity import signing_secret, token
+from local.options import ROOT, local_directory
+from local.progress import Progress
+from local.reckoning import Reckoning, Record, reckon
+from local.rest import Answer, Client
+
+TIMING = {"absence_after": 4, "poll_every": 1, "clock_skew": 1}  # seconds
+FAULTS = (
+    ("stripe", "status-500", 3),
+    ("stripe", "status-429", 5),
+    ("stripe", "timeout-before-apply", 2),
+    ("stripe", "timeout-after-apply", 3),
+    ("ses", "status-429", 4),
+    ("stripe", "refuse-connection", 3),  # the last: whoever orders is refused as well until it is over
+)
+START_PATIENCE = 60.0  # seconds until the stack must be up
+PATIENCE = 120.0  # seconds without any job coming to rest
+ASKING = 16  # requests under way at a time
+AT_REST = frozenset({"completed", "failed", "cancelled", "parked"})
+
+
+class DemoFailed(Exception):
+    """The demo could not be carried out; the message says why."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing that a buyer wants, however often and at how many places it is asked for."""
+
+    body: Mapping[str, Any]
+    amount: int | None
+    in_turn: int = 1
+    at_once: int = 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the service answered to a request each time."""
+
+    request: Request
+    answers: Sequence[Answer]
+
+    @property
+    def job_ids(self) -> set[str]:
+        """The jobs that stand for it: one, or something is wrong."""
+        return {answer.body["jobId"] for answer in self.answers}
+
+
+def main() -> int:
+    """Run the on-sale and return 0 only if ledger and records agree."""
+    buyers = os.environ.get("N") or "200"
+    if not (buyers.isascii() and buyers.isdigit() and 1 <= int(buyers) <= 100_000):
+        print(f"N={buyers} is no number of buyers: give 1 to 100000.", file=sys.stderr)
+        return 2
+    try:
+        return _demo(int(buyers))
+    except DemoFailed as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _demo(buyers: int) -> int:
+    print(
+        f"An on-sale of {buyers} buyers: each a payment and a confirmation mail. Starting a stack ...",
+        flush=True,
+    )
+    with _stack() as (endpoints, bearer):
+        api, stand_ins = Client(endpoints["api"], bearer), Client(endpoints["providers"]["stripe"])
+        try:
+            ordered = _order_faults(stand_ins, buyers)
+            began = time.monotonic()
+            sale = f"sale-{time.time_ns()}"  # on an AWS that is shared, another sale has other keys
+            asked = _submit([each for buyer in range(buyers) for each in requests_of(buyer, sale)], api)
+            records = _await_rest(asked, api)
+            seconds = time.monotonic() - began
+            reckoning = reckon(records, stand_ins.get("/_ledger").body["effects"])
+            struck = ordered - Counter(_armed(stand_ins))
+        finally:
+            api.close()
+            stand_ins.close()
+    return _conclude(asked, reckoning, struck, seconds)
+
+
+@contextmanager
+def _stack() -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Start a fresh stack on free ports; give its endpoints and an admin's token."""
+    home = local_directory() / "demo"
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="run-", dir=home) as fresh, (home / "stack.log").open("w") as log:
+        directory = Path(fresh)
+        own = {"LOCAL_DIR": fresh, "PORT": "0", "PERSIST": "0", "QUEUE_TIMING": json.dumps(TIMING)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.run", "--with-parent"],
+            cwd=ROOT,
+            env=os.environ | own,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield _endpoints(process, directory, Path(log.name)), token(signing_secret(directory))
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _endpoints(process: subprocess.Popen[bytes], directory: Path, log: Path) -> Mapping[str, Any]:
+    path = directory / "endpoints.json"
+    end = time.monotonic() + START_PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        if path.exists():
+            endpoints: Mapping[str, Any] = json.loads(path.read_text())
+            return endpoints
+        time.sleep(0.05)
+    raise DemoFailed(f"the stack did not come up. The last lines of {log}:\n{log.read_text()[-2000:]}")
+
+
+def _order_faults(stand_ins: Client, buyers: int) -> Counter[tuple[str, str]]:
+    """Arm the faults, fewer for a small sale, and return how often each is to strike."""
+    ordered: Counter[tuple[str, str]] = Counter()
+    for provider, mode, most in FAULTS:
+        count = max(1, min(most, most * buyers // 200))
+        answer = stand_ins.post("/_faults", {"provider": provider, "mode": mode, "count": count})
+        if answer.status >= 300:
+            raise DemoFailed(f"the stand-in took no fault order: {answer.body}")
+        ordered[provider, mode] += count
+    return ordered
+
+
+def requests_of(buyer: int, sale: str) -> list[Request]:
+    """Return what a buyer asks for; who declines, repeats or hurries is a matter of the number."""
+    declined = buyer % 10 == 3
+    amount = 2_500 + 100 * (buyer % 40)
+    payment = {
+        "type": "payment.process",
+        "data": {
+            "amount": amount,
+            "currency": "EUR",
+            "customerId": f"cus_{buyer}",
+            "eventId": sale,
+            "paymentMethod": "pm_card_chargeDeclined" if declined else "pm_card_visa",
+            "orderId": f"order-{buyer}",
+        },
+        "options": {"priority": 9 if buyer % 8 == 0 else 8},
+    }
+    mail = {
+        "type": "email.send",
+        "data": {
+            "to": f"buyer-{buyer}@example.com",
+            "template": "order_confirmation",
+            "data": MAIL_DATA | {"orderId": f"order-{buyer}"},
+        },
+        "options": {"attempts": 10},
+        "idempotencyKey": f"{sale}-confirmation-{buyer}",
+    }
+    # Some callers name a key, the others leave it to the natural one.
+    keyed = {"idempotencyKey": f"{sale}-purchase-{buyer}"} if buyer % 3 else {}
+    return [
+        Request(
+            payment | keyed,
+            amount,
+            in_turn=2 if buyer % 5 == 0 else 1,
+            at_once=3 if buyer % 7 == 0 else 1,
+        ),
+        Request(mail, None, in_turn=2 if buyer % 11 == 0 else 1),
+    ]
+
+
+MAIL_DATA = {"customerName": "Ada", "eventName": "On Sale", "total": "25.00 EUR"}
+
+
+def _submit(requests: Sequence[Request], api: Client) -> list[Asked]:
+    """Ask for everything, several at a time; of the repeated ones some at the very same moment."""
+    progress = Progress()
+    with ThreadPoolExecutor(ASKING) as buyers, ThreadPoolExecutor(ASKING) as twins:
+
+        def ask(request: Request) -> Asked:
+            answers: list[Answer] = []
+            for _ in range(request.in_turn):
+                answers += twins.map(lambda body: _accepted(api, body), [request.body] * request.at_once)
+            return Asked(request, answers)
+
+        asked: list[Asked] = []
+        for each in buyers.map(ask, requests):
+            asked.append(each)
+            progress.show(f"accepting: {len(asked)} of {len(requests)}")
+    progress.end()
+    return asked
+
+
+def _accepted(api: Client, body: Mapping[str, Any]) -> Answer:
+    """Submit as a caller should: a 503 says to repeat with the same key."""
+    for _ in range(10):
+        answer = api.post("/v1/jobs", body)
+        if answer.status in (200, 201):
+            return answer
+        if answer.status != 503:
+            break
+        time.sleep(0.5)
+    raise DemoFailed(f"a submission was answered with {answer.status}: {json.dumps(answer.body)}")
+
+
+def _await_rest(asked: Sequence[Asked], api: Client) -> list[Record]:
+    """Follow every job until it is at rest; one that never gets there is returned as it stands."""
+    wanted = {job_id: each.request for each in asked for job_id in each.job_ids}
+    records: dict[str, Record] = {}
+    progress, last = Progress(), time.monotonic()
+    with ThreadPoolExecutor(ASKING) as pool:
+        while True:
+            waiting = [job_id for job_id in wanted if job_id not in records or not _rests(records[job_id])]
+            before = len(wanted) - len(waiting)
+            for record in pool.map(lambda job_id: _record(api, job_id, wanted[job_id]), waiting):
+                records[record.id] = record
+            done = Counter(record.state for record in records.values() if _rests(record))
+            states = ", ".join(f"{count} {state}" for state, count in sorted(done.items()))
+            progress.show(f"at rest: {done.total()} of {len(wanted)} ({states})")
+            if done.total() > before:
+                last = time.monotonic()
+            if done.total() == len(wanted) or time.monotonic() - last > PATIENCE:
+                progress.end()
+                return list(records.values())
+            time.sleep(0.5)
+
+
+def _rests(record: Record) -> bool:
+    return record.state in AT_REST
+
+
+def _record(api: Client, job_id: str, request: Request) -> Record:
+    answer = api.get(f"/v1/jobs/{job_id}")
+    if answer.status != 200:
+        raise DemoFailed(f"GET /v1/jobs/{job_id} was answered with {answer.status}: {answer.body}")
+    body = answer.body
+    return Record(job_id, body["type"], body["state"], body.get("reason"), request.amount)
+
+
+def _armed(stand_ins: Client) -> Mapping[tuple[str, str], int]:
+    """Return what has not struck yet."""
+    left: Counter[tuple[str, str]] = Counter()
+    for fault in stand_ins.get("/_faults").body["faults"]:
+        left[fault["provider"], fault["mode"]] += fault["count"]
+    return left
+
+
+def _conclude(
+    asked: Sequence[Asked], reckoning: Reckoning, struck: Mapping[tuple[str, str], int], seconds: float
+) -> int:
+    """Print the table and the verdict."""
+    deduplicated = sum(answer.body["deduplicated"] for each in asked for answer in each.answers)
+    rows = {
+        "accepted": len({job_id for each in asked for job_id in each.job_ids}),
+        "deduplicated": deduplicated,
+        **reckoning.counts,
+    }
+    disagreements = list(reckoning.disagreements)
+    disagreements += [
+        f"{' and '.join(sorted(each.job_ids))} stand for the same request: {json.dumps(each.request.body)}"
+        for each in asked
+        if len(each.job_ids) != 1
+    ]
+    print()
+    for name, count in rows.items():
+        print(f"  {name:<14}{count:>8}")
+    faults = ", ".join(f"{provider} {mode} x {count}" for (provider, mode), count in struck.items() if count)
+    print(f"\n  faults survived: {faults or 'none struck'}")
+    print(f"  {rows['accepted'] / seconds:.0f} jobs a second, from the first request to the last job at rest\n")
+    if disagreements:
+        print("The ledger and the records DO NOT agree:")
+        for line in disagreements:
+            print(f"  {line}")
+        return 1
+    print(
+        "The ledger and the records agree: every completed job has its one effect, every declined one has none."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
