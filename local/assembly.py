@@ -11,14 +11,12 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.emulator import Emulator, EmulatorFailed
-from local.event_sources import EventSources, Report
+from local.event_sources import Report, consuming
 from local.identity import signing_secret
 from local.options import Options
 from local.server import Api
@@ -27,7 +25,6 @@ from local.standins import StandIns
 
 SENDER = "tickets@queue-service.test"
 STRIPE_KEY = "sk_test_local"  # the stand-in's; no real account has it
-DRAIN = timedelta(seconds=20)  # for the batches in hand when the stack is told to stop
 
 
 class StartFailed(Exception):
@@ -122,33 +119,9 @@ def _functions(options: Options, api: Api, environment: Mapping[str, str], repor
     """Serve the API and run every consumer and schedule that app.py declares."""
     from app import app  # imported once the environment is as its settings want it
 
-    client = session(environment["AWS_ENDPOINT_URL"]).client(
-        "sqs", config=Config(max_pool_connections=32, connect_timeout=2, read_timeout=10)
-    )
-    sources = EventSources(
-        app,
-        sqs=client,
-        queue_urls=queue_urls(environment),
-        timeout=options.function_timeout,
-        every=options.every,
-        report=report,
-    )
-    try:
-        api.start(app)
-        sources.start()
+    api.start(app)
+    with consuming(app, environment, timeout=options.function_timeout, every=options.every, report=report):
         yield
-    finally:
-        sources.stop(DRAIN)
-        client.close()
-
-
-def queue_urls(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the queues' URLs by the names that app.py gives them: MONEY_QUEUE_URL is money-queue's."""
-    return {
-        name.removesuffix("_URL").replace("_", "-").lower(): url
-        for name, url in environment.items()
-        if "_QUEUE_" in name and name.endswith("_URL")
-    }
 
 
 def _await_ready(url: str) -> None:

@@ -9,13 +9,17 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from chalice.app import Chalice, Rate, ScheduledEventConfig, SQSEventConfig
+from botocore.config import Config
+from chalice.app import Chalice, ScheduledEventConfig, SQSEventConfig
 from chalice.local import LambdaContext
+
+from local.sessions import session
 
 Function = Callable[[Mapping[str, Any], Any], Any]
 Report = Callable[[str], None]
@@ -23,6 +27,7 @@ Report = Callable[[str], None]
 POLLERS = 2  # batches of one queue that may be in hand at a time
 WAIT_SECONDS = 1  # of a long poll: as long as a stop may take, since an abandoned poll may still take messages
 MEMORY_MB = 512
+DRAIN = timedelta(seconds=20)  # for the batches in hand at the end
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,8 @@ def failed_of(reply: Any, message_ids: Sequence[str]) -> set[str]:
         return set()
     if not isinstance(failures, list) or not all(isinstance(failure, dict) for failure in failures):
         return everything
-    named = {failure.get("itemIdentifier") for failure in failures}
-    return named if named <= everything else everything
+    named = [failure.get("itemIdentifier") for failure in failures]
+    return set(named) if all(each in message_ids for each in named) else everything
 
 
 def _record(message: Mapping[str, Any], queue_arn: str) -> dict[str, Any]:
@@ -205,10 +210,44 @@ class EventSources:
             self._stopping.wait(every.total_seconds())
 
 
+@contextmanager
+def consuming(
+    app: Chalice,
+    environment: Mapping[str, str],
+    *,
+    timeout: timedelta,
+    every: timedelta | None = None,
+    schedules: bool = True,
+    report: Report,
+) -> Iterator[None]:
+    """Run every consumer and schedule of an app, on the queues that the environment names, until the end."""
+    client = session(environment["AWS_ENDPOINT_URL"]).client(
+        "sqs", config=Config(max_pool_connections=32, connect_timeout=2, read_timeout=10)
+    )
+    sources = EventSources(
+        app, sqs=client, queue_urls=queue_urls(environment), timeout=timeout, every=every, report=report
+    )
+    try:
+        sources.start(schedules=schedules)
+        yield
+    finally:
+        sources.stop(DRAIN)
+        client.close()
+
+
+def queue_urls(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the queues' URLs by the names that app.py gives them: MONEY_QUEUE_URL is money-queue's."""
+    return {
+        name.removesuffix("_URL").replace("_", "-").lower(): url
+        for name, url in environment.items()
+        if "_QUEUE_" in name and name.endswith("_URL")
+    }
+
+
 def rate_of(source: ScheduledEventConfig) -> timedelta:
     """Return how often a scheduled function runs; raises ValueError for a cron expression."""
     expression = source.schedule_expression
-    text = expression.to_string() if isinstance(expression, Rate) else str(expression)
+    text = expression if isinstance(expression, str) else expression.to_string()
     words = text.removeprefix("rate(").removesuffix(")").split()
     if not text.startswith("rate(") or len(words) != 2:
         raise ValueError(f"The local stack runs rate(...) schedules; {source.name} has {text}.")

@@ -5,6 +5,7 @@ takes any length for granted; those three are mended here and nothing else.
 """
 
 import functools
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,10 +74,9 @@ class ApiHandler(ChaliceRequestHandler):
 
     def _chunk_size(self) -> int:
         line = self.rfile.readline(1_024).split(b";")[0].strip()
-        try:
-            return int(line, 16)
-        except ValueError:
-            raise BadFraming(400, "bad_request", "The chunked body is malformed.") from None
+        if not re.fullmatch(rb"[0-9A-Fa-f]{1,16}", line):
+            raise BadFraming(400, "bad_request", "The chunked body is malformed.")
+        return int(line, 16)
 
     def _exactly(self, length: int) -> bytes:
         got: bytes = self.rfile.read(length)
