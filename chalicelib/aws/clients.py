@@ -1,0 +1,57 @@
+"""The AWS clients, each made when first asked for and kept for the container's life."""
+
+from functools import cached_property
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+
+CONNECT_TIMEOUT = 1.0  # seconds
+READ_TIMEOUT = 3.0
+POOL = 50  # connections; more threads than that wait for no connection, they open one and drop it
+
+
+class Clients:
+    """One client per service; region and endpoints come from the environment unless given.
+
+    They are botocore's own: boto3's are the same objects, made in half as much time again at a cold start.
+    Requests are built here alone, and tested, so botocore does not validate them once more.
+    """
+
+    def __init__(self, region: str | None = None) -> None:
+        self._session = botocore.session.get_session()
+        self._region = region
+
+    @cached_property
+    def dynamodb(self) -> Any:
+        """Tables. It never retries by itself: `failures.py` does, where a repetition cannot blur the answer."""
+        return self._client("dynamodb", attempts=1)
+
+    @cached_property
+    def sqs(self) -> Any:
+        """Queues. A message sent twice does no harm."""
+        return self._client("sqs", attempts=3)
+
+    @cached_property
+    def sesv2(self) -> Any:
+        """Mail. A retry might send it twice, so there is none."""
+        return self._client("sesv2", attempts=1)
+
+    @cached_property
+    def secrets(self) -> Any:
+        """Secrets."""
+        return self._client("secretsmanager", attempts=3)
+
+    def _client(self, service: str, *, attempts: int) -> Any:
+        return self._session.create_client(
+            service,
+            region_name=self._region,
+            config=Config(
+                connect_timeout=CONNECT_TIMEOUT,
+                read_timeout=READ_TIMEOUT,
+                retries={"total_max_attempts": attempts, "mode": "standard"},
+                max_pool_connections=POOL,
+                parameter_validation=False,
+                tcp_keepalive=True,
+            ),
+        )

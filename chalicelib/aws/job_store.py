@@ -1,0 +1,293 @@
+"""The durable records in DynamoDB: jobs, their keys, the controls, and the audit log.
+
+Calls and write units: accepting a job is two puts (key, record), one unit each while the record stays
+within 1 KB. A batch is one read over two tables, one conditional batch to claim and one to finish. A claim
+touches no index. A payload above 1 KB is written once, before its record; when a job of a type without an
+archive ends, the payload's TTL is set to the record's, which is the one other time that it is paid for.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar, assert_never
+
+from pynamodb.expressions.operand import Path
+
+from chalicelib.aws import records
+from chalicelib.aws.attributes import Item, Value, moment, number, seconds, text
+from chalicelib.aws.failures import ConditionRefused, read, write
+from chalicelib.aws.records import CONTROLS_ID, Difference, findable, payload_id
+from chalicelib.aws.statements import Applied, Outcome, Refused, Statement, Unanswered, expression, run
+from chalicelib.aws.tables import ControlRecord, JobRecord, KeyRecord, Tables, connect
+from chalicelib.domain.controls import Controls
+from chalicelib.domain.errors import StoreError, StoreRefused
+from chalicelib.domain.job import Job, JobId, KeyId, VenueId, same_write
+from chalicelib.domain.keys import Key
+from chalicelib.domain.policies import Tier
+from chalicelib.domain.ports import Change, Entry, KeyTaken, Outdated, Saved, SaveResult, Unsure
+
+T = TypeVar("T")
+
+READS = 100  # items that DynamoDB takes in one batch of reads
+ROUNDS = 6  # of a read whose answer is cut: 16 MB each, or a throttled table
+
+
+class DynamoJobStore:
+    """The records behind `ports.JobStore`; the client must not retry by itself (see `failures.py`)."""
+
+    def __init__(self, client: Any, tables: Tables) -> None:
+        self._client = client
+        self._tables = tables
+        self._jobs = connect(JobRecord, tables.jobs, client)
+        self._keys = connect(KeyRecord, tables.idempotency_keys, client)
+        self._controls = connect(ControlRecord, tables.queue_controls, client)
+
+    def take_key(self, key: Key, *, instead_of: Key | None = None) -> Key | None:
+        """Write an idempotency record if there is none, or if the one there still is `instead_of`."""
+        condition, values = "attribute_not_exists(id)", {}
+        if instead_of is not None:
+            old = records.key_item(instead_of)
+            condition += " OR (jb = :jb AND ph = :ph AND cr = :cr)"
+            values = {f":{name}": old[name] for name in ("jb", "ph", "cr")}
+        refused = self._put(self._tables.idempotency_keys, records.key_item(key), condition, values)
+        if refused is None:
+            return None
+        held = records.key(refused)
+        return None if held.job_id == key.job_id else held
+
+    def load_key(self, key_id: KeyId) -> Key | None:
+        """Return an idempotency record."""
+        item = read(self._keys.get_item, key_id, consistent_read=True).get("Item")
+        return None if item is None else records.key(item)
+
+    def add(self, job: Job) -> bool:
+        """Write a job that does not exist yet, its payload first where that is kept apart."""
+        payload = records.payload_item(job)
+        if payload is not None:
+            # One that is there already is this one: a job id stands for one payload hash, by its key.
+            self._put(self._tables.jobs, payload, "attribute_not_exists(id)")
+            job = replace(job, payload=None, payload_apart=True)
+        item = records.job_item(job)
+        return self._put(self._tables.jobs, item, "attribute_not_exists(id)") is None
+
+    def load(self, job_id: JobId, venue_id: VenueId | None) -> Job | None:
+        """Return a job, whole, if it exists and belongs to the venue."""
+        if not findable(job_id):
+            return None
+        item: Item | None = read(self._jobs.get_item, job_id, consistent_read=True).get("Item")
+        job = None if item is None else records.job(item)
+        if job is None or venue_id not in (None, job.venue_id):
+            return None
+        return self._whole(job) if job.payload_apart else job
+
+    def load_batch(self, job_ids: Sequence[JobId]) -> tuple[Mapping[JobId, Job], Controls]:
+        """Return the jobs of a batch and the controls, in one call."""
+        ids = [job_id for job_id in job_ids if findable(job_id)]
+        found: dict[JobId, Job] = {}
+        controls = Controls()
+        for part in _parts(ids, READS - 1) if ids else [[]]:
+            jobs, others = self._read_jobs(part, controls=True)
+            found.update({job.id: job for job in map(records.job, jobs)})
+            controls = records.controls(next(iter(others), None))
+        return found, controls
+
+    def load_payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, Mapping[str, Any]]:
+        """Return the payloads of jobs that keep theirs apart; one whose retention is over is left out."""
+        owners = {payload_id(job.id): job.id for job in jobs if job.payload_apart}
+        items = [item for part in _parts(list(owners), READS) for item in self._read_jobs(part)[0]]
+        return {owners[item["id"]["S"]]: records.payload(item) for item in items}
+
+    def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
+        """Apply each change by itself, in one call per 25."""
+        results = [_result(outcome) for outcome in run(self._client, [self._swap(each) for each in changes])]
+        self._expire_payloads(changes, results)
+        return results
+
+    def save_looks(self, looks: Sequence[Change]) -> list[SaveResult]:
+        """Move the looks of jobs, each only if it is still where `before` saw it."""
+        statements = [
+            Statement(
+                self._tables.jobs,
+                change.before.id,
+                records.look_difference(change.before, change.after),
+                {name: value for name, value in records.look(change.before).items() if name != "ag"},
+            )
+            for change in looks
+        ]
+        return [_result(outcome) for outcome in run(self._client, statements)]
+
+    def save_audited(
+        self, change: Change, entry: Entry, *, take_back: Key | None = None
+    ) -> SaveResult | KeyTaken:
+        """Apply an operator's change and write its audit entry, both or neither."""
+        parts = [{"Update": expression(self._swap(change))}, self._noted(entry)]
+        parts += [self._taken_back(take_back)] if take_back is not None else []
+        if change.after.payload_apart and change.after.due != change.before.due:  # it starts anew
+            parts.append({"Update": expression(self._keep_payload(change.after))})
+        try:
+            write(self._client.transact_write_items, TransactItems=parts)
+        except ConditionRefused as refused:
+            return _refusal(refused.answer["CancellationReasons"], has_key=take_back is not None)
+        except StoreError:
+            return Unsure()
+        self._expire_payloads([change], [Saved()])
+        return Saved()
+
+    def agenda(self, shard: int, tier: Tier, *, until: datetime, limit: int) -> list[JobId]:
+        """Return the open jobs of a shard whose look has come, earliest first."""
+        answer = read(
+            self._jobs.query,
+            records.agenda_of(tier, shard),
+            range_key_condition=Path("nl") <= moment(until),
+            index_name="agenda",
+            limit=limit,
+        )
+        return [JobId(item["id"]["S"]) for item in answer["Items"]]
+
+    def load_controls(self) -> Controls:
+        """Return what operators hold back."""
+        return records.controls(read(self._controls.get_item, CONTROLS_ID, consistent_read=True).get("Item"))
+
+    def save_controls(self, controls: Controls) -> bool:
+        """Replace the controls, if those that stand are one version older."""
+        condition, values = "vn = :vn", {":vn": number(controls.version - 1)}
+        if controls.version == 1:
+            condition, values = "attribute_not_exists(id)", {}
+        return (
+            self._put(self._tables.queue_controls, records.controls_item(controls), condition, values) is None
+        )
+
+    def ping(self) -> None:
+        """Raise StoreRefused unless the tables answer."""
+        nobody = {"id": text("ping")}
+        names = (self._tables.jobs, self._tables.idempotency_keys, self._tables.queue_controls)
+        keys: dict[str, Any] = {name: {"Keys": [nobody]} for name in names}
+        keys[self._tables.audit_log] = {"Keys": [nobody | {"day": text("ping")}]}
+        read(self._client.batch_get_item, RequestItems=keys)
+
+    def _put(
+        self, table: str, item: Mapping[str, Value], condition: str, values: Mapping[str, Value] | None = None
+    ) -> Item | None:
+        """Write an item on a condition; return None if it was written, else the item that stands instead."""
+        try:
+            write(
+                self._client.put_item,
+                TableName=table,
+                Item=item,
+                ConditionExpression=condition,
+                **({"ExpressionAttributeValues": values} if values else {}),
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ConditionRefused as refused:
+            standing: Item = refused.answer["Item"]
+            return standing
+        return None
+
+    def _whole(self, job: Job) -> Job | None:
+        payload = self.load_payloads([job]).get(job.id)
+        if payload is None and job.expires_at is None:
+            raise StoreRefused(f"The payload of job {job.id} is missing.")
+        return None if payload is None else replace(job, payload=payload)
+
+    def _read_jobs(self, ids: Iterable[str], *, controls: bool = False) -> tuple[list[Item], list[Item]]:
+        """Return items of the jobs table and, if wanted, the controls' record, read consistently."""
+        wanted: Mapping[str, Any] = {
+            table: {"Keys": [{"id": text(each)} for each in keys], "ConsistentRead": True}
+            for table, keys in (
+                (self._tables.jobs, list(ids)),
+                (self._tables.queue_controls, [CONTROLS_ID] * controls),
+            )
+            if keys
+        }
+        found: dict[str, list[Item]] = {self._tables.jobs: [], self._tables.queue_controls: []}
+        for _ in range(ROUNDS):
+            answer = read(self._client.batch_get_item, RequestItems=wanted)
+            for table, items in answer["Responses"].items():
+                found[table].extend(items)
+            wanted = answer.get("UnprocessedKeys") or {}
+            if not wanted:
+                return found[self._tables.jobs], found[self._tables.queue_controls]
+        raise StoreRefused
+
+    def _expire_payloads(self, changes: Sequence[Change], results: Sequence[SaveResult]) -> None:
+        """Let the payloads of ended jobs expire with their records.
+
+        If this fails they are kept for longer than need be, and no more than KEPT_PAST_DUE.
+        """
+        ended = [
+            change.after
+            for change, result in zip(changes, results, strict=True)
+            if change.after.payload_apart and change.after.expires_at is not None and _stands(change, result)
+        ]
+        run(self._client, [self._keep_payload(job, until=job.expires_at) for job in ended])
+
+    def _swap(self, change: Change) -> Statement:
+        return Statement(
+            self._tables.jobs,
+            change.before.id,
+            records.difference(change.before, change.after),
+            {"vn": number(change.before.version)},
+        )
+
+    def _noted(self, entry: Entry) -> dict[str, Any]:
+        return {
+            "Put": {
+                "TableName": self._tables.audit_log,
+                "Item": records.entry_item(entry),
+                "ConditionExpression": "attribute_not_exists(id)",
+            }
+        }
+
+    def _taken_back(self, key: Key) -> dict[str, Any]:
+        return {
+            "Put": {
+                "TableName": self._tables.idempotency_keys,
+                "Item": records.key_item(key),
+                "ConditionExpression": "attribute_not_exists(id) OR jb = :jb",
+                "ExpressionAttributeValues": {":jb": text(key.job_id)},
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+
+    def _keep_payload(self, job: Job, *, until: datetime | None = None) -> Statement:
+        """Keep a payload until its record goes; by default for as long as that of a job just accepted."""
+        end = until or job.due + records.KEPT_PAST_DUE
+        return Statement(self._tables.jobs, payload_id(job.id), Difference({records.TTL: seconds(end)}), {})
+
+
+def _parts(whole: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (whole[start : start + size] for start in range(0, len(whole), size))
+
+
+def _result(outcome: Outcome) -> SaveResult:
+    match outcome:
+        case Applied():
+            return Saved()
+        case Refused():
+            return Outdated(None if outcome.item is None else replace(records.job(outcome.item), payload=None))
+        case Unanswered():
+            return Unsure()
+    assert_never(outcome)
+
+
+def _stands(change: Change, result: SaveResult) -> bool:
+    """Whether the change is on the record now, written by this try or by an earlier one."""
+    match result:
+        case Saved():
+            return True
+        case Outdated():
+            return result.current is not None and same_write(change.after, result.current)
+        case Unsure():
+            return False
+    assert_never(result)
+
+
+def _refusal(reasons: Sequence[Mapping[str, Any]], *, has_key: bool) -> SaveResult | KeyTaken:
+    """Return what a cancelled transaction means, from its parts in order: job, entry, any key, any payload."""
+    refused = [reason["Code"] == "ConditionalCheckFailed" for reason in reasons]
+    if refused[0]:
+        return _result(Refused(reasons[0].get("Item")))
+    if has_key and refused[2]:
+        return KeyTaken(records.key(reasons[2]["Item"]).job_id)
+    # A payload that is gone ended with its job's retention: there is nothing left to start anew.
+    return Outdated(None) if any(refused[2:]) else Unsure()

@@ -1,0 +1,109 @@
+"""Conditional writes of single items: as PartiQL, 25 to a call, or as a part of a transaction."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.aws.attributes import Item, Value, text
+from chalicelib.aws.failures import write
+from chalicelib.aws.records import Difference
+from chalicelib.domain.errors import StoreError
+
+logger = logging.getLogger(__name__)
+
+MOST_STATEMENTS = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Write a difference to one item, if it exists and these attributes have these values."""
+
+    table: str
+    id: str
+    difference: Difference
+    condition: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The difference was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The condition does not hold: the item as it stands, None if there is none."""
+
+    item: Item | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Written or not: the table did not say, or had no time."""
+
+
+Outcome = Applied | Refused | Unanswered
+
+
+def run(client: Any, statements: Sequence[Statement]) -> list[Outcome]:
+    """Make the writes, each by itself, and say what came of each. No item may be in it twice."""
+    outcomes: list[Outcome] = []
+    for start in range(0, len(statements), MOST_STATEMENTS):
+        outcomes += _run(client, statements[start : start + MOST_STATEMENTS])
+    return outcomes
+
+
+def _run(client: Any, statements: Sequence[Statement]) -> list[Outcome]:
+    try:
+        answer = write(client.batch_execute_statement, Statements=[_partiql(each) for each in statements])
+    except StoreError:
+        logger.warning("a batch of %d writes went unanswered", len(statements), exc_info=True)
+        return [Unanswered()] * len(statements)
+    return [_outcome(each) for each in answer["Responses"]]
+
+
+def _outcome(response: Mapping[str, Any]) -> Outcome:
+    error = response.get("Error")
+    if error is None:
+        return Applied()
+    if error["Code"] == "ConditionalCheckFailed":
+        return Refused(error.get("Item"))
+    logger.warning("a write went unanswered: %s %s", error["Code"], error.get("Message"))
+    return Unanswered()
+
+
+def _partiql(statement: Statement) -> dict[str, Any]:
+    difference = statement.difference
+    where = {"id": text(statement.id), **statement.condition}
+    # Names are ours, from the table of fields; all values are parameters.
+    clauses = [f'UPDATE "{statement.table}"']
+    clauses += [f'SET "{name}"=?' for name in difference.sets]
+    clauses += [f'REMOVE "{name}"' for name in difference.removes]
+    clauses.append("WHERE " + " AND ".join(f'"{name}"=?' for name in where))
+    return {
+        "Statement": " ".join(clauses),
+        "Parameters": [*difference.sets.values(), *where.values()],
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+def expression(statement: Statement) -> dict[str, Any]:
+    """Return the same write as the `Update` of a transaction."""
+    difference = statement.difference
+    sets = ", ".join(f"#{name} = :{name}" for name in difference.sets)
+    removes = ", ".join(f"#{name}" for name in difference.removes)
+    conditions = ["attribute_exists(#id)", *(f"#{name} = :was_{name}" for name in statement.condition)]
+    names = {"id", *difference.sets, *difference.removes, *statement.condition}
+    values = {f":{name}": value for name, value in difference.sets.items()}
+    values |= {f":was_{name}": value for name, value in statement.condition.items()}
+    return {
+        "TableName": statement.table,
+        "Key": {"id": text(statement.id)},
+        "UpdateExpression": " ".join(
+            part for part in (f"SET {sets}" if sets else "", f"REMOVE {removes}" if removes else "") if part
+        ),
+        "ConditionExpression": " AND ".join(conditions),
+        "ExpressionAttributeNames": {f"#{name}": name for name in names},
+        "ExpressionAttributeValues": values,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }

@@ -1,0 +1,122 @@
+"""The tables, as pynamodb defines them, and its connection to them.
+
+What must exist on AWS stands in infra/template.yaml; a test holds the two to each other. pynamodb makes the
+single-item reads, the queries and the leases. What it cannot do goes to the same client directly: it drops
+the record that a refused condition returns, and has neither batches of conditional writes nor one read over
+two tables.
+"""
+# ruff: noqa: D106 - what a pynamodb Meta is need not be said seven times
+
+from dataclasses import dataclass
+from typing import Any
+
+from pynamodb.attributes import NumberAttribute, UnicodeAttribute
+from pynamodb.connection import Connection, TableConnection
+from pynamodb.connection.base import MetaTable
+from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.models import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What the tables are called in this stage."""
+
+    jobs: str
+    idempotency_keys: str
+    queue_controls: str
+    audit_log: str
+
+
+class AgendaIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Open jobs by tier and shard, and by the moment at which `dispatch` wants to see them. Sparse."""
+
+    class Meta:
+        index_name = "agenda"
+        projection = KeysOnlyProjection()
+
+    ag = UnicodeAttribute(hash_key=True)
+    nl = NumberAttribute(range_key=True)
+
+
+class OverdueIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Open jobs that were missed once, by tier and by the moment they were due. Sparse."""
+
+    class Meta:
+        index_name = "overdue"
+        projection = KeysOnlyProjection()
+
+    od = UnicodeAttribute(hash_key=True)
+    du = NumberAttribute(range_key=True)
+
+
+class JobRecord(Model):
+    """A job; or, with the id `<job id>#payload`, a payload that is kept apart."""
+
+    class Meta:
+        table_name = "jobs"
+
+    id = UnicodeAttribute(hash_key=True)
+    agenda = AgendaIndex()
+    overdue = OverdueIndex()
+
+
+class KeyRecord(Model):
+    """An idempotency key."""
+
+    class Meta:
+        table_name = "idempotency-keys"
+
+    id = UnicodeAttribute(hash_key=True)
+
+
+class ControlRecord(Model):
+    """The controls (one record), or a run lease."""
+
+    class Meta:
+        table_name = "queue-controls"
+
+    id = UnicodeAttribute(hash_key=True)
+
+
+class AuditRecord(Model):
+    """What an operator did, by day."""
+
+    class Meta:
+        table_name = "audit-log"
+
+    day = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
+class _Shared(Connection):
+    """pynamodb's connection over our client, so that there is one pool and one set of time-outs."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__(region=client.meta.region_name)
+        self._ours = client
+
+    @property
+    def client(self) -> Any:
+        return self._ours
+
+
+def connect(model: type[Model], name: str, client: Any) -> TableConnection:
+    """Return pynamodb's connection to the table of a model, by the name that it has in this stage."""
+    # The names stand in the environment, so the schema is taken from the model and nothing else is.
+    schema = model._get_schema()
+    table = TableConnection(name)
+    table.connection = _Shared(client)
+    table.connection.add_meta_table(
+        MetaTable(
+            {
+                "TableName": name,
+                "KeySchema": schema["key_schema"],
+                "AttributeDefinitions": schema["attribute_definitions"],
+                "GlobalSecondaryIndexes": [
+                    {"IndexName": index["index_name"], "KeySchema": index["key_schema"]}
+                    for index in schema["global_secondary_indexes"]
+                ],
+            }
+        )
+    )
+    return table
