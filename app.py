@@ -1,0 +1,77 @@
+"""The map of the service: the routes, and every function that a queue or a clock calls.
+
+Queue and schedule functions are declared here and nowhere else: in a Blueprint they would deploy under another
+module, and this one would never be imported.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent
+
+from chalicelib.domain.policies import Lane, Tier
+from chalicelib.http import health, jobs
+from chalicelib.http.views import one_shape
+from chalicelib.wiring import service
+from chalicelib.worker import Worker, consume
+
+BATCH = 10
+
+app = Chalice(app_name="queue-service", configure_logs=False)
+app.register_middleware(one_shape, "http")
+app.register_blueprint(jobs.routes, url_prefix="/v1")
+app.register_blueprint(health.routes)
+
+
+def _consume(tier: Tier, lane: Lane, event: SQSEvent) -> dict[str, Any]:
+    made = service()
+    inbox = made.inboxes(tier, lane)
+    worker = Worker(tier, made.execute, made.queue, inbox, made.journal)
+    return consume(worker, event.to_dict(), ends=_ends(event.context))
+
+
+def _ends(context: Any) -> datetime:
+    """Return the moment at which the running invocation is cut off."""
+    return service().clock.now() + timedelta(milliseconds=int(context.get_remaining_time_in_millis()))
+
+
+@app.on_sqs_message(queue="money-queue", batch_size=BATCH)
+def consume_money(event: SQSEvent) -> dict[str, Any]:
+    """Run a batch of the money tier."""
+    return _consume(Tier.MONEY, Lane.MAIN, event)
+
+
+@app.on_sqs_message(queue="money-queue-express", batch_size=BATCH)
+def consume_money_express(event: SQSEvent) -> dict[str, Any]:
+    """Run an urgent batch of the money tier."""
+    return _consume(Tier.MONEY, Lane.EXPRESS, event)
+
+
+@app.on_sqs_message(queue="communication-queue", batch_size=BATCH)
+def consume_communication(event: SQSEvent) -> dict[str, Any]:
+    """Run a batch of the communication tier."""
+    return _consume(Tier.COMMUNICATION, Lane.MAIN, event)
+
+
+@app.on_sqs_message(queue="communication-queue-express", batch_size=BATCH)
+def consume_communication_express(event: SQSEvent) -> dict[str, Any]:
+    """Run an urgent batch of the communication tier."""
+    return _consume(Tier.COMMUNICATION, Lane.EXPRESS, event)
+
+
+@app.on_sqs_message(queue="background-queue", batch_size=BATCH)
+def consume_background(event: SQSEvent) -> dict[str, Any]:
+    """Run a batch of the background tier."""
+    return _consume(Tier.BACKGROUND, Lane.MAIN, event)
+
+
+@app.on_sqs_message(queue="background-queue-express", batch_size=BATCH)
+def consume_background_express(event: SQSEvent) -> dict[str, Any]:
+    """Run an urgent batch of the background tier."""
+    return _consume(Tier.BACKGROUND, Lane.EXPRESS, event)
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def dispatch(event: CloudWatchEvent) -> None:
+    """Send what was accepted and waits for nothing but a message."""
+    service().dispatch.run(ends=_ends(event.context))

@@ -1,0 +1,28 @@
+"""Whether the service can do its work: public, and bare of anything that is nobody's business."""
+
+from chalice.app import Blueprint, Response
+
+from chalicelib.http.errors import reply
+from chalicelib.http.views import view
+from chalicelib.service.health import Report
+from chalicelib.wiring import service
+
+routes = Blueprint(__name__)
+
+
+@routes.route("/health", methods=["GET"], content_types=[])
+@view
+def read_health() -> Response:
+    """Ask the tables and every queue: 200, or 503 if one does not answer."""
+    return _told(service().health.check())
+
+
+@routes.route("/ready", methods=["GET"], content_types=[])
+@view
+def read_ready() -> Response:
+    """Answer as /health does, from a check that may be some seconds old."""
+    return _told(service().health.ready())
+
+
+def _told(report: Report) -> Response:
+    return reply(200 if report.healthy else 503, report.view())

@@ -1,0 +1,137 @@
+"""Reading: a job as its callers see it, and only to those who may see it."""
+
+import re
+from datetime import datetime
+from typing import Any
+
+from chalicelib.domain.errors import InvalidRequest, NotFound, Problem, QueueMismatch
+from chalicelib.domain.job import Attempt, Job, JobId, State
+from chalicelib.domain.outcome import Failure
+from chalicelib.domain.policies import Role, Tier
+from chalicelib.domain.ports import JobStore
+from chalicelib.service.principal import Principal
+from chalicelib.service.submit import Accepted
+
+REDACTED = "[redacted]"
+SEES_DATA = frozenset({Role.USER, Role.VENUE_ADMIN, Role.ADMIN})  # a user sees only jobs of its own at all
+WAITING = frozenset({State.QUEUED, State.SCHEDULED, State.RETRYING})
+
+# The table also holds payloads, under ids that no job has; a caller's id must not reach them.
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Read:
+    """The use case behind GET /v1/jobs/{id}."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    def job(self, job_id: str, principal: Principal, *, queue: str | None = None) -> dict[str, Any]:
+        """Return the view of a job; one that the principal may not see is as unknown as one that is not there.
+
+        Raises NotFound, InvalidRequest (no such queue), QueueMismatch (not the job's) or StoreRefused.
+        """
+        if queue is not None and queue not in list(Tier):
+            raise InvalidRequest([Problem("queue", f"Send one of {', '.join(Tier)}.")])
+        job = self._visible(job_id, principal)
+        if job is None:
+            raise NotFound
+        if queue is not None and queue != job.tier:
+            raise QueueMismatch(f"The job is in the queue {job.tier}: name that, or none.")
+        return view(job, whole=principal.role in SEES_DATA)
+
+    def _visible(self, job_id: str, principal: Principal) -> Job | None:
+        if not _JOB_ID.fullmatch(job_id):
+            return None
+        match principal.role:
+            case Role.SERVICE | Role.ADMIN:
+                return self._store.load(JobId(job_id), None)
+            case Role.VENUE_ADMIN:
+                venue = principal.venue_id
+                return self._store.load(JobId(job_id), venue) if venue is not None else None
+            case Role.USER:
+                job = self._store.load(JobId(job_id), None)
+                return job if job is not None and job.user_id == principal.sub else None
+
+
+def receipt(accepted: Accepted) -> dict[str, Any]:
+    """Return the answer to a submission; of a job that stood before it, also what has come of it so far."""
+    job = accepted.job
+    answer: dict[str, Any] = {
+        "jobId": job.id,
+        "queue": job.tier,
+        "type": job.type,
+        "status": job.state,
+        "deduplicated": accepted.deduplicated,
+        "options": {
+            "priority": job.priority,
+            "delay": round((job.due - job.created_at).total_seconds() * 1000),
+            "attempts": job.max_attempts,
+        },
+    }
+    if accepted.deduplicated:
+        answer |= _present(reason=job.reason, result=job.result, error=_error(job.error))
+    return answer
+
+
+def view(job: Job, *, whole: bool) -> dict[str, Any]:
+    """Return a job as callers see it; unless `whole`, the values of its data are blanked and the keys kept."""
+    data = job.payload or {}
+    shown: dict[str, Any] = {
+        "id": job.id,
+        "queue": job.tier,
+        "type": job.type,
+        "venueId": job.venue_id,
+        "data": data if whole else dict.fromkeys(data, REDACTED),
+        "state": job.state,
+        "progress": progress(job),
+        "attempts": job.attempts,
+        "maxAttempts": job.max_attempts,
+        "priority": job.priority,
+        "createdAt": moment(job.created_at),
+        "processedAt": moment(job.processed_at),
+        "finishedAt": moment(job.finished_at),
+        "history": [_attempt(attempt) for attempt in job.history],
+    }
+    return shown | _present(
+        reason=job.reason,
+        scheduledFor=moment(job.due) if job.state is State.SCHEDULED else None,
+        nextAttemptAt=moment(job.next_attempt_at) if job.state in WAITING else None,
+        result=job.result,
+        error=_error(job.error),
+    )
+
+
+def progress(job: Job) -> int:
+    """Return 0 until the first claim, 100 once completed, and 50 for all in between.
+
+    One effect is either done or not; there is nothing finer to measure, and a failed job is not done.
+    """
+    if job.state is State.COMPLETED:
+        return 100
+    return 0 if job.processed_at is None else 50
+
+
+def moment(at: datetime | None) -> str | None:
+    """Return a moment as callers read it: ISO 8601 in UTC, to the millisecond."""
+    return None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.number,
+        "startedAt": moment(attempt.started_at),
+        "endedAt": moment(attempt.ended_at),
+        "outcome": attempt.outcome,
+        **_present(code=attempt.code, reference=attempt.reference),
+    }
+
+
+def _error(failure: Failure | None) -> dict[str, Any] | None:
+    if failure is None:
+        return None
+    return {"code": failure.code, "message": failure.message, **_present(reference=failure.reference)}
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,234 @@
+"""Wiring: the adapters and use cases, made once per container by plain constructor calls.
+
+What belongs to AWS or to one provider is imported where it is made, so that a host over other adapters loads
+none of it, and the API no provider's.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from os import environ
+from threading import RLock
+from typing import TYPE_CHECKING, cast
+
+from chalicelib import jobtypes
+from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.policies import Lane, Tier
+from chalicelib.domain.ports import (
+    Chance,
+    Clock,
+    Crew,
+    Inbox,
+    JobQueue,
+    JobStore,
+    Journal,
+    Leases,
+    Mailer,
+    Payments,
+    Providers,
+)
+from chalicelib.observability import PowertoolsJournal
+from chalicelib.providers.unconfigured import Unconfigured
+from chalicelib.service.dispatch import Dispatch
+from chalicelib.service.execute import Execute
+from chalicelib.service.health import Health
+from chalicelib.service.intake import Intake
+from chalicelib.service.keyring import KeyRing
+from chalicelib.service.read import Read
+from chalicelib.service.submit import Submit
+from chalicelib.settings import Settings, parse_token_keys
+from chalicelib.system import SystemChance, SystemClock, ThreadCrew
+
+if TYPE_CHECKING:
+    from chalicelib.aws.clients import Clients
+
+_BUILDING = RLock()  # botocore's session does not bear two threads that make clients
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """What stands behind the ports."""
+
+    store: JobStore
+    queue: JobQueue
+    inboxes: Callable[[Tier, Lane], Inbox]
+    leases: Leases
+    providers: Providers
+    read_token_keys: Callable[[], Mapping[str, str]]
+    clock: Clock
+    chance: Chance
+    crew: Crew
+    journal: Journal
+
+
+@dataclass(frozen=True)
+class Service:
+    """The use cases, and what the edges of the service need beside them."""
+
+    settings: Settings
+    clock: Clock
+    journal: Journal
+    token_keys: KeyRing
+    intake: Intake
+    submit: Submit
+    read: Read
+    health: Health
+    execute: Execute
+    dispatch: Dispatch
+    queue: JobQueue
+    inboxes: Callable[[Tier, Lane], Inbox]
+
+
+def service() -> Service:
+    """Return this container's service, made at the first call; raises SettingsError."""
+    global _service  # noqa: PLW0603 - the one thing that a container keeps from one invocation to the next
+    with _BUILDING:
+        if _service is None:
+            settings = Settings.from_env(environ)
+            _service = assemble(settings, on_aws(settings))
+        return _service
+
+
+def install(made: Service | None) -> None:
+    """Make this the container's service, as another host wants it; None has the next call make one."""
+    global _service  # noqa: PLW0603 - see above
+    with _BUILDING:
+        _service = made
+
+
+_service: Service | None = None
+
+
+def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType] | None = None) -> Service:
+    """Make the use cases over adapters; `types` are the discovered ones unless given."""
+    types = types if types is not None else jobtypes.discover()
+    store, queue, clock, chance = adapters.store, adapters.queue, adapters.clock, adapters.chance
+    journal, timing = adapters.journal, settings.timing
+    submit = Submit(store=store, queue=queue, clock=clock, chance=chance, journal=journal, timing=timing)
+    health = Health(
+        store=store,
+        queue=queue,
+        clock=clock,
+        journal=journal,
+        configured={"stripe": settings.stripe is not None, "ses": settings.ses_sender is not None},
+    )
+    execute = Execute(
+        store=store,
+        providers=adapters.providers,
+        types=types,
+        clock=clock,
+        chance=chance,
+        crew=adapters.crew,
+        journal=journal,
+        timing=timing,
+    )
+    dispatch = Dispatch(
+        store=store,
+        queue=queue,
+        leases=adapters.leases,
+        clock=clock,
+        chance=chance,
+        journal=journal,
+        timing=timing,
+    )
+    return Service(
+        settings=settings,
+        clock=clock,
+        journal=journal,
+        token_keys=KeyRing(adapters.read_token_keys, clock=clock, journal=journal),
+        intake=Intake(types),
+        submit=submit,
+        read=Read(store),
+        health=health,
+        execute=execute,
+        dispatch=dispatch,
+        queue=queue,
+        inboxes=adapters.inboxes,
+    )
+
+
+def on_aws(settings: Settings) -> Adapters:
+    """Make the adapters that this stage runs on; nothing connects yet."""
+    from chalicelib.aws.clients import Clients
+    from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
+    from chalicelib.aws.job_store import DynamoJobStore
+    from chalicelib.aws.leases import DynamoLeases
+    from chalicelib.aws.tables import Tables
+
+    clients = Clients()
+    clock = SystemClock()
+    names = settings.tables
+    tables = Tables(
+        jobs=names.jobs,
+        idempotency_keys=names.idempotency_keys,
+        queue_controls=names.queue_controls,
+        audit_log=names.audit_log,
+    )
+    urls = settings.queues.lanes
+    return Adapters(
+        store=DynamoJobStore(clients.dynamodb, tables),
+        queue=SqsJobQueue(clients.sqs, urls, settings.queues.dead_letters),
+        inboxes=lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane]),
+        leases=DynamoLeases(clients.dynamodb, names.queue_controls),
+        providers=LiveProviders(settings, clients, clock),
+        read_token_keys=partial(_read_token_keys, settings, clients),
+        clock=clock,
+        chance=SystemChance(clock),
+        crew=ThreadCrew(),
+        journal=PowertoolsJournal(level=settings.log_level, style=settings.log_format),
+    )
+
+
+def _read_token_keys(settings: Settings, clients: "Clients") -> Mapping[str, str]:
+    tokens = settings.tokens
+    if tokens.secrets_arn is None:
+        return {"local": tokens.secret or ""}
+    from chalicelib.aws.secrets import Secrets
+
+    with _BUILDING:
+        return parse_token_keys(Secrets(clients.secrets).refresh(tokens.secrets_arn))
+
+
+class LiveProviders:
+    """One client per vendor and container, made when first asked for; the jobs of a batch ask side by side."""
+
+    def __init__(self, settings: Settings, clients: "Clients", clock: Clock) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._clock = clock
+        self._payments: Payments | None = None
+        self._mailer: Mailer | None = None
+
+    @property
+    def payments(self) -> Payments:
+        """Stripe; raises StoreError when its key cannot be read."""
+        with _BUILDING:
+            if self._payments is None:
+                self._payments = self._stripe()
+            return self._payments
+
+    @property
+    def mailer(self) -> Mailer:
+        """SES."""
+        with _BUILDING:
+            if self._mailer is None:
+                self._mailer = self._ses()
+            return self._mailer
+
+    def _stripe(self) -> Payments:
+        stripe = self._settings.stripe
+        if stripe is None:
+            return cast(Payments, Unconfigured("Stripe"))
+        from chalicelib.aws.secrets import Secrets
+        from chalicelib.providers.stripe_payments import StripePayments
+
+        key = stripe.secret_key or Secrets(self._clients.secrets).read(stripe.secret_key_arn or "")
+        return StripePayments(key, self._clock, api_base=stripe.api_base)
+
+    def _ses(self) -> Mailer:
+        sender = self._settings.ses_sender
+        if sender is None:
+            return cast(Mailer, Unconfigured("SES"))
+        from chalicelib.aws.ses_mailer import SesMailer
+
+        return SesMailer(self._clients.sesv2, sender, self._clock)
