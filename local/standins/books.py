@@ -1,0 +1,131 @@
+"""STAND-IN, never deployed: what the stand-ins remember, in one SQLite file, so that it outlives a restart."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+SCHEMA = """
+create table if not exists intents (
+    seq integer primary key, id text unique not null, customer text, created integer not null,
+    key text, document text not null);
+create index if not exists intents_by_customer on intents (customer, created);
+create table if not exists answers (
+    key text primary key, fingerprint text not null, status integer not null, body text not null,
+    at real not null);
+create table if not exists effects (
+    seq integer primary key, provider text not null, operation text not null, key text, job text,
+    amount integer, at text not null);
+"""
+
+
+@dataclass(frozen=True)
+class KeptAnswer:
+    """What was first answered under an idempotency key, and to which parameters."""
+
+    fingerprint: str
+    status: int
+    body: dict[str, Any]
+    at: float
+
+
+class Books:
+    """Intents, kept answers and the ledger. One writer at a time: `change` is a transaction and a lock."""
+
+    def __init__(self, path: str = ":memory:") -> None:
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = off")  # outlives the process; a power cut may cost it
+        self._db.executescript(SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """All of it or nothing, and nobody else in between."""
+        with self._lock:
+            self._db.execute("begin immediate")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("rollback")
+                raise
+            self._db.execute("commit")
+
+    def save_intent(self, intent: dict[str, Any], key: str | None) -> None:
+        """Write an intent, with the idempotency key of the call that last confirmed it."""
+        self._write(
+            "insert into intents (id, customer, created, key, document) values (?, ?, ?, ?, ?)"
+            " on conflict (id) do update set document = excluded.document, key = excluded.key",
+            (intent["id"], intent["customer"], intent["created"], key, json.dumps(intent)),
+        )
+
+    def intent(self, intent_id: str) -> tuple[dict[str, Any], str | None] | None:
+        """Return an intent and the key that last confirmed it."""
+        rows = self._read("select document, key from intents where id = ?", (intent_id,))
+        return (json.loads(rows[0][0]), rows[0][1]) if rows else None
+
+    def intents(self, customer: str | None, since: int, after: str | None, limit: int) -> list[dict[str, Any]]:
+        """Return intents, newest first, from the one after `after` on."""
+        rows = self._read(
+            "select document from intents where created >= ? and (? is null or customer = ?)"
+            " and seq < coalesce((select seq from intents where id = ?), 9e18) order by seq desc limit ?",
+            (since, customer, customer, after, limit),
+        )
+        return [json.loads(row[0]) for row in rows]
+
+    def keep(self, key: str, answer: KeptAnswer) -> None:
+        """Keep an answer under a key, in place of one whose time is over."""
+        self._write(
+            "insert or replace into answers values (?, ?, ?, ?, ?)",
+            (key, answer.fingerprint, answer.status, json.dumps(answer.body), answer.at),
+        )
+
+    def kept(self, key: str) -> KeptAnswer | None:
+        """Return the answer that is kept under a key."""
+        rows = self._read("select fingerprint, status, body, at from answers where key = ?", (key,))
+        return KeptAnswer(rows[0][0], rows[0][1], json.loads(rows[0][2]), rows[0][3]) if rows else None
+
+    def enter(
+        self,
+        provider: str,
+        operation: str,
+        *,
+        key: str | None,
+        job: str | None,
+        amount: int | None,
+        at: datetime,
+    ) -> None:
+        """Enter an effect in the ledger."""
+        self._write(
+            "insert into effects (provider, operation, key, job, amount, at) values (?, ?, ?, ?, ?, ?)",
+            (provider, operation, key, job, amount, at.isoformat(timespec="milliseconds")),
+        )
+
+    def effects(self) -> list[dict[str, Any]]:
+        """Return the ledger, oldest first."""
+        names = ("provider", "operation", "idempotencyKey", "jobId", "amount", "at")
+        rows = self._read("select provider, operation, key, job, amount, at from effects order by seq", ())
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self.change():
+            for table in ("intents", "answers", "effects"):
+                self._db.execute(f"delete from {table}")  # noqa: S608 - three words of ours
+
+    def _write(self, statement: str, values: Sequence[object]) -> None:
+        with self._lock:
+            self._db.execute(statement, values)
+
+    def _read(self, statement: str, values: Sequence[object]) -> list[Any]:
+        with self._lock:
+            return self._db.execute(statement, values).fetchall()

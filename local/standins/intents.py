@@ -1,0 +1,232 @@
+"""STAND-IN, never deployed: the life of a PaymentIntent."""
+
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+from local.standins.books import Books
+from local.standins.cards import GENERIC, Accepts, Asks, Declines, Processes, behaviour_of
+from local.standins.faults import Faults, Mode, Provider
+from local.standins.wire import Answer
+
+Intent = dict[str, Any]
+
+CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
+CANCELABLE = CONFIRMABLE
+THREE_DECIMALS = ("bhd", "jod", "kwd", "omr", "tnd")  # the last digit must be 0
+CREATE_FIELDS = (
+    "amount", "currency", "customer", "payment_method", "confirm", "description", "off_session", "return_url",
+    "automatic_payment_methods", "payment_method_types", "metadata", "statement_descriptor_suffix",
+)  # fmt: skip
+CONFIRM_FIELDS = ("payment_method", "off_session", "return_url")
+CANCEL_FIELDS = ("cancellation_reason",)
+PAGE = 10  # intents on a page, unless the call says otherwise; at most 100
+EXECUTION_FAULTS = (Mode.STATUS_500, Mode.DECLINE)
+
+
+class Refusal(Exception):
+    """The call is answered with an error; `begun`: execution had begun, so the answer is kept."""
+
+    def __init__(self, status: int, *, begun: bool, **error: Any) -> None:
+        super().__init__(error.get("message", ""))
+        self.answer = Answer(status, {"error": error})
+        self.begun = begun
+
+
+class Intents:
+    """The calls on PaymentIntents; forms come flat, as they stand in the body (`metadata[job_id]`)."""
+
+    def __init__(self, books: Books, faults: Faults, now: Callable[[], datetime]) -> None:
+        self._books = books
+        self._faults = faults
+        self._now = now
+
+    def create(self, form: Mapping[str, str], key: str | None) -> Intent:
+        """Make an intent and, with `confirm`, charge it."""
+        _known_fields(form, CREATE_FIELDS)
+        amount, currency = _amount(form)
+        customer, method = form.get("customer"), form.get("payment_method")
+        if customer is not None and customer.startswith("cus_missing"):
+            _invalid(f"No such customer: '{customer}'", "customer", code="resource_missing")
+        confirm = form.get("confirm") == "true"
+        if confirm and method is None:
+            _invalid("A payment method is needed to confirm.", "payment_method", code="parameter_missing")
+        _known_method(method)
+        fault = self._fault()
+        intent = {
+            "id": f"pi_{secrets.token_hex(12)}",
+            "object": "payment_intent",
+            "amount": amount,
+            "amount_received": 0,
+            "canceled_at": None,
+            "capture_method": "automatic_async",
+            "created": int(self._now().timestamp()),
+            "currency": currency,
+            "customer": customer,
+            "description": form.get("description"),
+            "last_payment_error": None,
+            "latest_charge": None,
+            "livemode": False,
+            "metadata": {name[9:-1]: text for name, text in form.items() if name.startswith("metadata[")},
+            "next_action": None,
+            "payment_method": method,
+            "status": "requires_confirmation" if method else "requires_payment_method",
+        }
+        return self._charge(intent, key, fault) if confirm else self._save(intent, key)
+
+    def confirm(self, intent_id: str, form: Mapping[str, str], key: str | None) -> Intent:
+        """Charge an intent, with another payment method where the call names one."""
+        _known_fields(form, CONFIRM_FIELDS)
+        intent, _ = self._existing(intent_id)
+        _known_method(form.get("payment_method"))
+        fault = self._fault()
+        if intent["status"] not in CONFIRMABLE:
+            _unexpected_state(intent)
+        intent["payment_method"] = form.get("payment_method", intent["payment_method"])
+        if intent["payment_method"] is None:
+            _unexpected_state(intent)
+        return self._charge(intent, key, fault)
+
+    def cancel(self, intent_id: str, form: Mapping[str, str]) -> Intent:
+        """End an intent that has not been charged."""
+        _known_fields(form, CANCEL_FIELDS)
+        intent, key = self._existing(intent_id)
+        self._fault()
+        if intent["status"] not in CANCELABLE:
+            _unexpected_state(intent)
+        now = int(self._now().timestamp())
+        return self._save(intent | {"status": "canceled", "canceled_at": now, "next_action": None}, key)
+
+    def retrieve(self, intent_id: str) -> Intent:
+        """Read an intent."""
+        return self._existing(intent_id)[0]
+
+    def search(self, form: Mapping[str, str]) -> dict[str, Any]:
+        """Return a page of intents, newest first."""
+        _known_fields(form, ("customer", "created", "limit", "starting_after"))
+        limit = min(int(form.get("limit", PAGE)), 100)
+        since = int(form.get("created[gte]", 0))
+        found = self._books.intents(form.get("customer"), since, form.get("starting_after"), limit + 1)
+        page = {"object": "list", "url": "/v1/payment_intents", "has_more": len(found) > limit}
+        return page | {"data": found[:limit]}
+
+    def act(self, intent_id: str, succeed: bool) -> Intent:
+        """Let the customer pass or fail what the bank asks, or let a slow charge come to its end."""
+        intent, key = self._existing(intent_id)
+        if intent["status"] not in ("requires_action", "processing"):
+            _unexpected_state(intent)
+        if succeed:
+            return self._succeed(intent, key)
+        code = "payment_intent_authentication_failure"
+        if intent["status"] == "processing":
+            code = "payment_intent_payment_attempt_failed"
+        return self._fail(intent, key, Declines(code, code, "The payment attempt failed."))
+
+    def _fault(self) -> Mode | None:
+        """Take up a fault that strikes once execution has begun."""
+        fault = self._faults.take(Provider.STRIPE, EXECUTION_FAULTS)
+        if fault is Mode.STATUS_500:
+            raise Refusal(500, begun=True, type="api_error", message="An unknown error occurred.")
+        return fault
+
+    def _charge(self, intent: Intent, key: str | None, fault: Mode | None) -> Intent:
+        behaviour = GENERIC if fault is Mode.DECLINE else behaviour_of(intent["payment_method"])
+        match behaviour:
+            case Declines():
+                failed = self._fail(intent, key, behaviour)
+                error = failed["last_payment_error"] | {"payment_intent": failed}
+                raise Refusal(402, begun=True, **error)
+            case Asks():
+                action = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
+                return self._save(intent | {"status": "requires_action", "next_action": action}, key)
+            case Processes():
+                changes = {"status": "processing", "latest_charge": _charge_id(), "next_action": None}
+                return self._save(intent | changes, key)
+            case Accepts() | None:
+                return self._succeed(intent, key)
+
+    def _succeed(self, intent: Intent, key: str | None) -> Intent:
+        """The money moves: this, and nothing else, is an effect."""
+        changes = {
+            "status": "succeeded",
+            "amount_received": intent["amount"],
+            "latest_charge": _charge_id(),
+            "last_payment_error": None,
+            "next_action": None,
+        }
+        job, amount = intent["metadata"].get("job_id"), intent["amount"]
+        self._books.enter(Provider.STRIPE, "charge", key=key, job=job, amount=amount, at=self._now())
+        return self._save(intent | changes, key)
+
+    def _fail(self, intent: Intent, key: str | None, why: Declines) -> Intent:
+        error = {
+            "type": "card_error",
+            "code": why.code,
+            "decline_code": why.decline_code,
+            "message": why.message,
+            "payment_method": {"id": intent["payment_method"], "object": "payment_method"},
+        }
+        changes = {
+            "status": "requires_payment_method",
+            "payment_method": None,
+            "latest_charge": _charge_id(),
+            "last_payment_error": error,
+            "next_action": None,
+        }
+        return self._save(intent | changes, key)
+
+    def _existing(self, intent_id: str) -> tuple[Intent, str | None]:
+        found = self._books.intent(intent_id)
+        if found is None:
+            _invalid(f"No such payment_intent: '{intent_id}'", "intent", code="resource_missing", status=404)
+        return found
+
+    def _save(self, intent: Intent, key: str | None) -> Intent:
+        self._books.save_intent(intent, key)
+        return intent
+
+
+def _charge_id() -> str:
+    return f"ch_{secrets.token_hex(12)}"
+
+
+def _amount(form: Mapping[str, str]) -> tuple[int, str]:
+    text, currency = form.get("amount", ""), form.get("currency", "").lower()
+    if not text.isascii() or not text.isdigit():
+        _invalid(f"Invalid integer: {text}", "amount", code="parameter_invalid_integer")
+    if not 1 <= int(text) <= 99_999_999:
+        _invalid("Amount must be between 1 and 99999999.", "amount", code="amount_too_large")
+    if len(currency) != 3 or not currency.isalpha():
+        _invalid(f"Invalid currency: {currency}", "currency")
+    if (currency in THREE_DECIMALS and int(text) % 10) or (currency == "isk" and int(text) % 100):
+        _invalid("Invalid amount.", "amount", code="invalid_charge_amount_no_decimal_compatible")
+    return int(text), currency
+
+
+def _known_method(method: str | None) -> None:
+    if method is not None and behaviour_of(method) is None:
+        _invalid(f"No such PaymentMethod: '{method}'", "payment_method", code="resource_missing")
+
+
+def _known_fields(form: Mapping[str, str], known: Collection[str]) -> None:
+    for name in form:
+        if name.split("[", 1)[0] not in known:
+            _invalid(f"Received unknown parameter: {name}", name, code="parameter_unknown")
+
+
+def _invalid(message: str, param: str, *, code: str | None = None, status: int = 400) -> NoReturn:
+    """Refuse a call before its execution begins, so that nothing is kept under its key."""
+    error = {"type": "invalid_request_error", "message": message, "param": param}
+    raise Refusal(status, begun=False, **error, **({"code": code} if code else {}))
+
+
+def _unexpected_state(intent: Intent) -> NoReturn:
+    raise Refusal(
+        400,
+        begun=True,
+        type="invalid_request_error",
+        code="payment_intent_unexpected_state",
+        message=f"This PaymentIntent has a status of {intent['status']}, which does not allow this.",
+        payment_intent=intent,
+    )

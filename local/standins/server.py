@@ -1,0 +1,133 @@
+"""STAND-IN, never deployed: the faces and the control of the stand-ins, on two ports."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from local.standins.books import Books
+from local.standins.faults import BadOrder, Faults, Mode, Provider
+from local.standins.listener import Listener
+from local.standins.ses_face import SesFace
+from local.standins.stripe_face import StripeFace
+from local.standins.wire import Answer, Request
+
+
+def _system_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class StandIns:
+    """The stand-ins, from `start` to `stop` or as a context; `url` is Stripe's face, `ses_url` that of SES.
+
+    Both ports answer everything; there are two so that one provider's can be closed without the other's.
+    State is in the file, or in memory. `ses` is the base URL of the SES behind the relay. `now` is the clock
+    that keys age by. Raises OSError when a port is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        ses_port: int = 0,
+        state: Path | None = None,
+        ses: str | None = None,
+        now: Callable[[], datetime] = _system_now,
+    ) -> None:
+        self._books = Books(str(state) if state else ":memory:")
+        self._faults = Faults()
+        self._stripe = StripeFace(self._books, self._faults, now)
+        self._ses = SesFace(self._books, self._faults, now, ses)
+        self._listeners = {
+            Provider.STRIPE: Listener("127.0.0.1", port, self._answer),
+            Provider.SES: Listener("127.0.0.1", ses_port, self._answer),
+        }
+
+    @property
+    def url(self) -> str:
+        """The base URL of Stripe's face and of the control."""
+        return f"http://127.0.0.1:{self._listeners[Provider.STRIPE].port}"
+
+    @property
+    def ses_url(self) -> str:
+        """The base URL of the face of SES; the control answers here, too."""
+        return f"http://127.0.0.1:{self._listeners[Provider.SES].port}"
+
+    def start(self) -> None:
+        """Begin to serve."""
+        for listener in self._listeners.values():
+            listener.start()
+
+    def stop(self) -> None:
+        """End every connection and thread, and close the file."""
+        for listener in self._listeners.values():
+            listener.stop()
+        self._books.close()
+
+    def __enter__(self) -> "StandIns":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def effects(self) -> list[dict[str, Any]]:
+        """Return the ledger, as `GET /_ledger` does."""
+        return self._books.effects()
+
+    def arm(self, provider: str, mode: str, count: int = 1) -> None:
+        """Order a fault, as `POST /_faults` does; raises BadOrder."""
+        self._order({"provider": provider, "mode": mode, "count": count})
+
+    def act(self, intent_id: str, action: str) -> None:
+        """Play the customer, as `POST /_act` does."""
+        self._stripe.act({"paymentIntentId": intent_id, "action": action})
+
+    def _answer(self, request: Request) -> Answer:
+        if request.path.startswith("/v1/"):
+            return self._stripe.answer(request)
+        if request.path.startswith("/v2/"):
+            return self._ses.answer(request)
+        try:
+            return self._control(request)
+        except (BadOrder, ValueError) as error:
+            return Answer(400, {"error": str(error), "modes": list(Mode), "providers": list(Provider)})
+
+    def _control(self, request: Request) -> Answer:
+        match request.method, request.path:
+            case "GET", "/_ledger":
+                return Answer(200, {"effects": self._books.effects()})
+            case "GET", "/_faults":
+                return Answer(200, {"faults": self._armed()})
+            case "POST", "/_faults":
+                self._order(json.loads(request.body))
+                return Answer(200, {"faults": self._armed()})
+            case "POST", "/_act":
+                return self._stripe.act(json.loads(request.body))
+            case "POST", "/_reset":
+                self._reset()
+                return Answer(200, {"reset": True})
+        return Answer(404, {"error": "Try GET /_ledger, GET or POST /_faults, POST /_act, POST /_reset."})
+
+    def _order(self, order: Any) -> None:
+        provider, mode, count = self._faults.arm(order)
+        if mode is Mode.REFUSE_CONNECTION:
+            self._listeners[provider].refuse(count)
+
+    def _armed(self) -> list[dict[str, Any]]:
+        refusing = [
+            {"provider": provider, "mode": Mode.REFUSE_CONNECTION, "count": listener.refusals_left}
+            for provider, listener in self._listeners.items()
+            if listener.down
+        ]
+        return refusing + self._faults.listing()
+
+    def _reset(self) -> None:
+        self._faults.clear()
+        for listener in self._listeners.values():
+            listener.recover()
+        self._books.clear()
