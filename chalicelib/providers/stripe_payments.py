@@ -1,0 +1,249 @@
+"""Card payments at Stripe: one client, its errors translated at the edge to `domain/errors.py`.
+
+How intents are made: created and confirmed in one call on the server, since the buyer has already chosen and
+the job runs right after the order. Not `off_session`: the buyer is still there, so that a bank's question
+becomes `requires_action` and can be answered, where off-session it would be a decline. Every payment method
+of the account that needs no redirect is allowed (`allow_redirects: never`), so that no `return_url` is needed.
+
+Amounts go out in Stripe's units, which are the minor units of ISO 4217 but for the krona: Stripe still counts
+ISK in hundredths (https://docs.stripe.com/currencies#special-cases). The currencies about which Stripe and
+ISO 4217 otherwise disagree (MGA, UGX), and a last digit other than 0 where there are three decimals, are
+refused by the schema of the job type.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
+from chalicelib.domain.job import JobId
+from chalicelib.domain.ports import Clock, Intent, Money, PaymentOrder
+
+if TYPE_CHECKING:
+    import stripe
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 2.0
+CALL_SECONDS = 9.0  # connecting included
+CALL_TIME = timedelta(seconds=10)  # the longest that a call may take, our own part included
+CLOCK_SKEW = timedelta(seconds=5)  # between Stripe's clock and ours
+PAGE = 100  # intents per page; Stripe's most
+HUNDREDTHS = frozenset({"ISK"})  # no decimals in ISO 4217, two at Stripe
+
+TURNED_AWAY: Mapping[int, str] = {
+    401: "provider_not_authenticated",
+    403: "provider_not_permitted",
+    409: "idempotency_key_in_use",  # by an earlier request that has not ended; or the intent is
+    429: "provider_rate_limited",
+}
+
+
+class StripePayments:
+    """Implements `ports.Payments`, for any number of threads.
+
+    `api_base` is another address than Stripe's own; `call_seconds` bounds one call. Making one imports the SDK,
+    which takes a while.
+    """
+
+    def __init__(
+        self,
+        secret_key: str,
+        clock: Clock,
+        *,
+        api_base: str | None = None,
+        call_seconds: float = CALL_SECONDS,
+    ) -> None:
+        import requests
+        import stripe
+        from urllib3 import Timeout
+
+        self._clock = clock
+        # One session for all threads: the SDK's own is one per thread, and a batch's threads are new ones.
+        self._session = requests.Session()
+        self._session.trust_env = False  # a .netrc would replace our Authorization
+        timeout: Any = Timeout(connect=CONNECT_SECONDS, total=call_seconds)
+        addresses: Any = {"api": api_base} if api_base else {}
+        stripe.enable_telemetry = False
+        client = stripe.StripeClient(
+            secret_key,
+            base_addresses=addresses,
+            max_network_retries=0,
+            http_client=stripe.RequestsClient(timeout=timeout, session=self._session),
+        )
+        self._intents = client.v1.payment_intents
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def create(self, order: PaymentOrder, *, key: str, deadline: datetime) -> Intent:
+        """Create and confirm the one intent of a job."""
+        params: Any = {
+            "amount": _to_stripe(order.money),
+            "currency": order.money.currency.lower(),
+            "customer": order.customer,
+            "payment_method": order.payment_method,
+            "confirm": True,
+            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            "metadata": {**order.metadata, "job_id": order.job_id},
+        }
+        if order.description is not None:
+            params["description"] = order.description
+        return self._act(lambda intents: intents.create(params, {"idempotency_key": key}), deadline)
+
+    def confirm(self, intent_id: str, payment_method: str, *, key: str, deadline: datetime) -> Intent:
+        """Confirm an intent again; the method goes along, as a decline has taken it off the intent."""
+        params: Any = {"payment_method": payment_method}
+        return self._act(lambda intents: intents.confirm(intent_id, params, {"idempotency_key": key}), deadline)
+
+    def cancel(self, intent_id: str, *, key: str, deadline: datetime) -> Intent:
+        """Cancel an intent; one that can no longer be cancelled is returned as it is."""
+        try:
+            return self._act(lambda intents: intents.cancel(intent_id, {}, {"idempotency_key": key}), deadline)
+        except TurnedAway as error:
+            if error.reason != "payment_intent_unexpected_state":
+                raise
+            return self.retrieve(intent_id, deadline=deadline)
+
+    def retrieve(self, intent_id: str, *, deadline: datetime) -> Intent:
+        """Read an intent."""
+        return _intent_of(self._look(lambda intents: intents.retrieve(intent_id), deadline))
+
+    def find(self, customer: str, job_id: JobId, *, since: datetime, deadline: datetime) -> Intent | None:
+        """Look through all of a customer's intents since a moment for the one of a job; all pages are read.
+
+        Should there be several, the one that succeeded is it.
+        """
+        params: Any = {
+            "customer": customer,
+            "created": {"gte": int((since - CLOCK_SKEW).timestamp())},
+            "limit": PAGE,
+        }
+        found: list[Intent] = []
+        while True:
+            page = self._look(partial(_list, params=params), deadline)
+            found += [_intent_of(raw) for raw in page.data if _job_id_of(raw) == job_id]
+            if not page.has_more:
+                return max(found, key=lambda intent: intent.status == "succeeded", default=None)
+            params["starting_after"] = page.data[-1].id
+
+    def _act(
+        self, call: "Callable[[stripe.PaymentIntentService], stripe.PaymentIntent]", deadline: datetime
+    ) -> Intent:
+        return _intent_of(self._call(call, deadline))
+
+    def _look(self, call: "Callable[[stripe.PaymentIntentService], T]", deadline: datetime) -> T:
+        """Make a call that only reads: whatever goes wrong, nothing happened because of it."""
+        try:
+            return self._call(call, deadline)
+        except (NotSent, TurnedAway):
+            raise
+        except ProviderError as error:
+            raise TurnedAway(error.reason, error.message, reference=error.reference) from error
+
+    def _call(self, call: "Callable[[stripe.PaymentIntentService], T]", deadline: datetime) -> T:
+        """Check that there is time, and call: one step, so that nothing starts that cannot end in time."""
+        if self._clock.now() + CALL_TIME > deadline:
+            raise NotSent("no_time_left", "The invocation ends too soon for a call to Stripe.")
+        import stripe
+
+        try:
+            return call(self._intents)
+        except stripe.StripeError as error:
+            raise _translate(error) from error
+
+
+def _list(intents: "stripe.PaymentIntentService", params: Any) -> "stripe.ListObject[stripe.PaymentIntent]":
+    return intents.list(params)
+
+
+def _to_stripe(money: Money) -> int:
+    return money.amount * 100 if money.currency in HUNDREDTHS else money.amount
+
+
+def _from_stripe(amount: int, currency: str) -> Money:
+    currency = currency.upper()
+    return Money(amount // 100 if currency in HUNDREDTHS else amount, currency)
+
+
+def _job_id_of(raw: "stripe.PaymentIntent") -> str | None:
+    return raw.metadata.to_dict().get("job_id") if raw.metadata else None
+
+
+def _intent_of(raw: "stripe.PaymentIntent") -> Intent:
+    charge = raw.latest_charge
+    error = raw.last_payment_error
+    return Intent(
+        id=raw.id,
+        status=raw.status,
+        charge_id=charge if charge is None or isinstance(charge, str) else charge.id,
+        money=_from_stripe(raw.amount, raw.currency),
+        next_action=raw.next_action.to_dict() if raw.next_action else None,
+        error_code=_code_of(error) if error else None,
+        error_message=getattr(error, "message", None),
+        reference=raw.last_response.request_id if raw.last_response else None,
+    )
+
+
+def _code_of(error: Any) -> str | None:
+    """Return the most telling of an error's codes: why the bank declined, else what went wrong."""
+    return getattr(error, "decline_code", None) or getattr(error, "code", None)
+
+
+def _translate(error: "stripe.StripeError") -> ProviderError:
+    """Say what an error of the SDK stands for: by the answer, or without one by how far the call came."""
+    import stripe
+
+    if isinstance(error, stripe.APIConnectionError):
+        return _broken(error)
+    status = error.http_status or 0
+    message = error.user_message or "Stripe gave no reason."
+    reference = error.request_id
+    if status in TURNED_AWAY or isinstance(error, stripe.RateLimitError):
+        reason = TURNED_AWAY.get(status, TURNED_AWAY[429])
+        return TurnedAway(reason, message, reference=reference, after=_retry_after(error))
+    if isinstance(error, stripe.IdempotencyError):
+        return Ambiguous("parameter_mismatch", message, reference=reference)
+    if error.code == "payment_intent_unexpected_state":
+        # Someone has moved the intent on since it was read: the next attempt reads it again.
+        return TurnedAway(error.code, message, reference=reference)
+    if status in (400, 402, 404):
+        reason = _code_of(error.error) or "invalid_request"
+        return Declined(reason, message, reference=reference, handle=_handle_of(error))
+    replayed = _header(error, "Idempotent-Replayed") == "true"
+    return Ambiguous("provider_failed", message, reference=reference, replayed=replayed)
+
+
+def _broken(error: "stripe.APIConnectionError") -> ProviderError:
+    """Translate a call without an answer: NotSent only where the connection never came about."""
+    import requests
+    from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+    cause = error.__cause__
+    never_left = (requests.ConnectTimeout, requests.exceptions.InvalidURL, requests.exceptions.MissingSchema)
+    if isinstance(cause, never_left):
+        return NotSent("connection_failed", "Stripe could not be reached.")
+    inner = cause.args[0] if cause is not None and cause.args else None
+    if isinstance(inner, MaxRetryError) and isinstance(inner.reason, NewConnectionError):
+        return NotSent("connection_failed", "Stripe could not be reached.")
+    if isinstance(cause, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(cause):
+        return NotSent("certificate_refused", "Stripe's certificate does not hold.")
+    if isinstance(cause, requests.Timeout):
+        return Ambiguous("provider_timeout", "Stripe did not answer in time.")
+    return Ambiguous("connection_broken", "The connection to Stripe broke before it answered.")
+
+
+def _handle_of(error: "stripe.StripeError") -> str | None:
+    intent = getattr(error.error, "payment_intent", None)
+    return intent.id if intent is not None else None
+
+
+def _header(error: "stripe.StripeError", name: str) -> str | None:
+    return (error.headers or {}).get(name)
+
+
+def _retry_after(error: "stripe.StripeError") -> timedelta | None:
+    text = _header(error, "Retry-After") or ""
+    return timedelta(seconds=int(text)) if text.isascii() and text.isdigit() else None
