@@ -1,0 +1,285 @@
+"""payment.process: charge a customer once, at Stripe.
+
+One PaymentIntent per job for ever. Once its id is known every attempt of every generation reads it first, and
+an intent can be charged only once; before, the key of the call that creates it keeps it one. Class A: a call
+whose answer was lost is repeated with the same key while that is young, else the intent is looked for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+from chalicelib.domain.claim import Leave
+from chalicelib.domain.errors import Ambiguous, ProviderError
+from chalicelib.domain.job import Poll
+from chalicelib.domain.jobtype import Facts, JobType, Work
+from chalicelib.domain.money import EXPONENTS, LEAST_AMOUNT, MOST_AMOUNT
+from chalicelib.domain.outcome import (
+    Completed,
+    Failure,
+    Outcome,
+    Pending,
+    Refused,
+    Retry,
+    Unknown,
+    outcome_of,
+)
+from chalicelib.domain.policies import RETRY, EffectClass, Tier
+from chalicelib.domain.ports import Intent, Money, PaymentOrder, Payments, Providers
+
+MAY_START = frozenset({Leave.START, Leave.REPEAT})
+CONFIRMABLE = frozenset({"requires_payment_method", "requires_confirmation"})
+
+# Stripe wants the last digit of three decimals to be 0, and counts these two otherwise than ISO 4217 does.
+THREE_DECIMALS = sorted(code for code, exponent in EXPONENTS.items() if exponent == 3)
+NOT_CHARGED = ["MGA", "UGX"]
+
+
+def run(work: Work, providers: Providers) -> Outcome:
+    """Bring the job's one intent to an end, or say how far it is."""
+    payments = providers.payments
+    try:
+        intent = _look_up(work, payments)
+    except ProviderError as error:
+        return outcome_of(error)
+    if intent is not None:
+        return _go_on(work, payments, intent)
+    if work.leave in MAY_START or (work.leave is Leave.LOOK_UP and work.absence_counts()):
+        return _create(work, payments)
+    return _absent(work, Failure("not_found", "Stripe has no intent for this job."))
+
+
+def _look_up(work: Work, payments: Payments) -> Intent | None:
+    """Read the intent that the job has, or look for the one that it may have."""
+    if work.job.handle is not None:
+        return payments.retrieve(work.job.handle, deadline=work.deadline)
+    if work.leave in MAY_START and work.job.generation == 0:
+        return None  # its key keeps it one
+    return _find(work, payments)
+
+
+def _find(work: Work, payments: Payments) -> Intent | None:
+    # Since the first claim, not since this generation's: an earlier one may have made the intent.
+    since = (work.job.processed_at or work.job.created_at) - work.timing.clock_skew
+    return payments.find(work.data["customerId"], work.job.id, since=since, deadline=work.deadline)
+
+
+def _create(work: Work, payments: Payments) -> Outcome:
+    """Create and confirm the intent; an answer of Stripe's is definitive, as it is to this job's own key."""
+    try:
+        intent = payments.create(_order(work), key=work.key("create"), deadline=work.deadline)
+    except Ambiguous as error:
+        return _look_behind(work, payments, error) if error.replayed else outcome_of(error)
+    except ProviderError as error:
+        return outcome_of(error, answered_key=True)
+    return _read(work, payments, intent, definitive=True)
+
+
+def _look_behind(work: Work, payments: Payments, error: Ambiguous) -> Outcome:
+    """A kept 5xx says nothing of the intent and will never say more: look for it in the same run."""
+    try:
+        found = _find(work, payments)
+    except ProviderError as failed:
+        return outcome_of(failed)
+    if found is None:
+        return _absent(work, _failure(error))
+    return _go_on(work, payments, found)
+
+
+def _go_on(work: Work, payments: Payments, intent: Intent) -> Outcome:
+    if intent.status in CONFIRMABLE and work.leave in MAY_START:
+        return _confirm(work, payments, intent)
+    return _read(work, payments, intent, definitive=work.absence_counts())
+
+
+def _confirm(work: Work, payments: Payments, intent: Intent) -> Outcome:
+    """Charge the intent that there is; the decline it may show is an earlier generation's."""
+    method = work.data["paymentMethod"]
+    try:
+        confirmed = payments.confirm(intent.id, method, key=work.key("confirm"), deadline=work.deadline)
+    except Ambiguous as error:
+        if error.replayed:  # the intent was read just now, and a replay changes nothing
+            return replace(_absent(work, _failure(error)), handle=intent.id)
+        return Unknown(_failure(error), handle=intent.id)
+    except ProviderError as error:
+        outcome = outcome_of(error, answered_key=True)
+        return replace(outcome, handle=intent.id) if isinstance(outcome, Retry | Refused) else outcome
+    return _read(work, payments, confirmed, definitive=True)
+
+
+def _read(work: Work, payments: Payments, intent: Intent, *, definitive: bool) -> Outcome:
+    """Say what the state of an intent makes of the job; `definitive`: no call for it is still under way."""
+    match intent.status:
+        case "succeeded":
+            return Completed(_result(intent), handle=intent.id)
+        case "processing":
+            return Pending(_result(intent), handle=intent.id)
+        case "requires_action":
+            return _await_action(work, payments, intent)
+        case "canceled":
+            why = Failure("payment_intent_canceled", "The intent was cancelled: submit a new job.")
+            return Refused(why, clears_doubt=True, handle=intent.id)
+        case "requires_payment_method" | "requires_confirmation":
+            return _not_charged(work, intent, definitive=definitive)
+    why = Failure("unexpected_status", f"The intent is {intent.status}.", intent.reference)
+    return Unknown(why, handle=intent.id)
+
+
+def _not_charged(work: Work, intent: Intent, *, definitive: bool) -> Outcome:
+    message = intent.error_message or "The intent has not been charged."
+    failure = Failure(intent.error_code or "not_charged", message, intent.reference)
+    if not definitive:
+        return Retry(failure, after=_until_absence_counts(work), handle=intent.id)
+    if intent.error_code is not None or work.job.poll is Poll.PENDING:
+        return Refused(failure, clears_doubt=True, handle=intent.id)
+    return Retry(failure, clears_doubt=True, handle=intent.id)
+
+
+def _await_action(work: Work, payments: Payments, intent: Intent) -> Outcome:
+    """Let the customer answer the bank; whoever has not done so after a day is not waited for."""
+    since = work.job.poll_since
+    if since is None or work.clock.now() - since < work.timing.poll_for:
+        return Pending(_result(intent), handle=intent.id)
+    try:
+        ended = payments.cancel(intent.id, key=work.key("cancel"), deadline=work.deadline)
+    except ProviderError as error:
+        # Whatever it was: as long as the intent lives the customer may still be charged.
+        return Retry(_failure(error), after=getattr(error, "after", None), handle=intent.id)
+    match ended.status:
+        case "succeeded":
+            return Completed(_result(ended), handle=ended.id)
+        case "canceled":
+            why = Failure("action_not_taken", "The customer did not answer the bank in time.", ended.reference)
+            return Refused(why, clears_doubt=True, handle=ended.id)
+    why = Failure("not_cancelled", f"The intent is {ended.status}.", ended.reference)
+    return Retry(why, handle=ended.id)
+
+
+def _absent(work: Work, failure: Failure) -> Retry:
+    """No charge is to be seen; whether that proves that there is none is a matter of time."""
+    if work.absence_counts():
+        return Retry(failure, clears_doubt=True)
+    return Retry(failure, after=_until_absence_counts(work))
+
+
+def _until_absence_counts(work: Work) -> timedelta:
+    doubt = work.job.doubt or work.clock.now()
+    return max(doubt + work.timing.absence_after - work.clock.now(), timedelta(0))
+
+
+def _failure(error: ProviderError) -> Failure:
+    return Failure(error.reason, error.message, error.reference)
+
+
+def _order(work: Work) -> PaymentOrder:
+    """Return what is asked of Stripe: made of what never changes, so that a repetition is the same request."""
+    data = work.data
+    metadata = {"venue_id": work.job.venue_id, "event_id": data["eventId"]}
+    if "orderId" in data:
+        metadata["order_id"] = data["orderId"]
+    return PaymentOrder(
+        job_id=work.job.id,
+        money=Money(data["amount"], data["currency"]),
+        customer=data["customerId"],
+        payment_method=data["paymentMethod"],
+        description=data.get("description"),
+        metadata=metadata,
+    )
+
+
+def _result(intent: Intent) -> Mapping[str, Any]:
+    result: dict[str, Any] = {"paymentIntentId": intent.id, "status": intent.status}
+    if intent.charge_id is not None:
+        result["chargeId"] = intent.charge_id
+    if intent.next_action is not None:
+        result["nextAction"] = _next_action(intent.next_action)
+    return result
+
+
+def _next_action(action: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Keep the kind and, where there is one, the page; Stripe.js reads the rest from the intent itself."""
+    kind = str(action.get("type"))
+    url = (action.get(kind) or {}).get("url")
+    return {"type": kind, "url": url} if url else {"type": kind}
+
+
+def _natural_key(facts: Facts) -> tuple[object, ...]:
+    data = facts.data
+    return (
+        facts.venue_id,
+        data["customerId"],
+        data["eventId"],
+        data["amount"],
+        data["currency"],
+        data.get("orderId"),
+    )
+
+
+def _id(description: str) -> Mapping[str, Any]:
+    return {"type": "string", "minLength": 1, "maxLength": 255, "description": description}
+
+
+SCHEMA: Mapping[str, Any] = MappingProxyType(
+    {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["amount", "currency", "customerId", "eventId", "paymentMethod"],
+        "properties": {
+            "amount": {
+                "type": "integer",
+                "minimum": LEAST_AMOUNT,
+                "maximum": MOST_AMOUNT,
+                "description": "What is charged, in the currency's minor units: 1250 is 12.50 EUR or 1250 JPY. "
+                f"A multiple of 10 in {', '.join(THREE_DECIMALS)}, as card networks have no third decimal.",
+            },
+            "currency": {
+                "type": "string",
+                "format": "currency",
+                "not": {"enum": NOT_CHARGED},
+                "description": "ISO 4217 code in upper case, such as EUR. "
+                f"{' and '.join(NOT_CHARGED)} cannot be charged.",
+            },
+            "customerId": _id("The customer, as Stripe knows them: cus_…"),
+            "eventId": _id("The event that is paid for."),
+            "paymentMethod": _id("The customer's payment method at Stripe: pm_…"),
+            "orderId": _id("The order that is paid for; two equal payments of two orders are two payments."),
+            "description": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 500,
+                "description": "What the payment is for, as receipts and Stripe's dashboard show it.",
+            },
+        },
+        "if": {"properties": {"currency": {"enum": THREE_DECIMALS}}, "required": ["currency"]},
+        "then": {"properties": {"amount": {"multipleOf": 10}}},
+    }
+)
+
+JOB_TYPE = JobType(
+    name="payment.process",
+    aliases=("payment", "payment-process"),
+    tier=Tier.MONEY,
+    provider="stripe-charges",
+    effect_class=EffectClass.KEYED,
+    schema=SCHEMA,
+    natural_key=_natural_key,
+    key_period=timedelta(hours=24),
+    retention=timedelta(days=90),
+    archive="payment_archive",
+    in_flight=5,
+    retry=RETRY["payment"],
+    run=run,
+    run_time=timedelta(seconds=30),  # three calls: read or look, act, look again
+    attempts=10,
+    example={
+        "amount": 4500,
+        "currency": "EUR",
+        "customerId": "cus_9s6XKzkNRiz8i3",
+        "eventId": "event-2041",
+        "paymentMethod": "pm_card_visa",
+        "orderId": "order-77120",
+    },
+)
