@@ -1,4 +1,4 @@
-"""Create .venv and .venv-aws where they are missing or old, by pip alone: `python local/install.py run|dev`.
+"""Create .venv and .venv-aws where they are missing or old, by pip alone: `python -m local.install run|dev`.
 
 Runs on a bare Python, so it imports nothing but the standard library. A stamp in each environment says
 what was installed; while it fits, this returns at once.

@@ -1,0 +1,224 @@
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from local.identity import signing_secret
+from local.options import ROOT
+from tests.e2e.stacks import PATIENCE, RunningStack, await_state, processes_of
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+PAYMENT: dict[str, Any] = {
+    "type": "payment.process",
+    "data": {
+        "amount": 4_500,
+        "currency": "EUR",
+        "customerId": "cus_1",
+        "eventId": "ev_1",
+        "paymentMethod": "pm_card_visa",
+    },
+}
+
+
+def run(*command: str, directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"LOCAL_DIR": str(directory)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def await_none(directory: Path) -> None:
+    end = time.monotonic() + PATIENCE
+    while (left := processes_of(directory)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert left == []
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with RunningStack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+def test_the_curl_line_of_the_banner_works_as_it_stands(stack: RunningStack) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    line = next(line for line in stack.banner if line.startswith("curl") and "/v1/jobs" in line)
+    accepted = run(*shlex.split(line), directory=stack.directory)
+    assert accepted.returncode == 0, accepted.stderr
+    job_id = json.loads(accepted.stdout)["jobId"]
+    client = stack.client()
+    await_state(client, job_id, "completed")
+    client.close()
+    assert [effect["operation"] for effect in stack.ledger() if effect["jobId"] == job_id] == ["charge"]
+
+
+def test_the_banner_holds_the_url_and_a_token_that_the_service_takes(stack: RunningStack) -> None:
+    assert any(stack.endpoints["api"] in line for line in stack.banner)
+    bearer = next(line for line in stack.banner if re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+", line))
+    claims = jwt.decode(
+        bearer, signing_secret(stack.directory), algorithms=["HS256"], audience="tickettoken-platform"
+    )
+    assert (claims["role"], claims["venueId"]) == ("admin", "v1")
+
+
+def test_the_endpoints_are_written_down_while_it_runs(stack: RunningStack) -> None:
+    assert stack.endpoints["api"] == f"http://127.0.0.1:{stack.port}"
+    assert set(stack.endpoints) == {"api", "aws", "providers"}
+    assert stack.endpoints["providers"]["stripe"].startswith("http://127.0.0.1:")
+
+
+def test_a_port_in_use_is_said_before_anything_starts(stack: RunningStack, tmp_path: Path) -> None:
+    refused = run(sys.executable, "-m", "local.run", directory=tmp_path, PORT=str(stack.port))
+    assert refused.returncode != 0
+    assert f"Port {stack.port} is in use" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_stacks_do_not_meet(stack: RunningStack) -> None:
+    with RunningStack(stack.directory.with_name("other")) as other:
+        client = other.client()
+        job_id = client.post("/v1/jobs", PAYMENT).body["jobId"]
+        await_state(client, job_id, "completed")
+        client.close()
+        first = stack.client()
+        assert first.get(f"/v1/jobs/{job_id}").status in (401, 404)
+        first.close()
+    assert (stack.directory / "endpoints.json").exists()
+
+
+@needs_proc
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_everything(tmp_path: Path, signum: int) -> None:
+    with RunningStack(tmp_path) as stack:
+        assert len(processes_of(tmp_path)) == 2  # ours and the embedded AWS
+        assert stack.end(signum) == 0
+        assert processes_of(tmp_path) == []
+        assert not (tmp_path / "endpoints.json").exists()
+
+
+@needs_proc
+def test_a_killed_stack_takes_its_child_along(tmp_path: Path) -> None:
+    with RunningStack(tmp_path) as stack:
+        stack.end(signal.SIGKILL)
+        await_none(tmp_path)
+
+
+def test_accepted_jobs_survive_a_restart(tmp_path: Path) -> None:
+    with RunningStack(tmp_path) as first:
+        client = first.client()
+        soon = client.post("/v1/jobs", PAYMENT | {"options": {"delay": 4_000}})
+        assert soon.status == 201, soon
+        done = client.post("/v1/jobs", PAYMENT | {"idempotencyKey": "another"}).body["jobId"]
+        await_state(client, done, "completed")
+        client.close()
+        port = first.port
+    with RunningStack(tmp_path, port=port) as second:
+        assert second.seconds_to_start < 10
+        client = second.client()
+        await_state(client, soon.body["jobId"], "completed")
+        assert client.get(f"/v1/jobs/{done}").body["state"] == "completed"
+        again = client.post("/v1/jobs", PAYMENT | {"idempotencyKey": "another"})
+        assert (again.status, again.body["jobId"], again.body["deduplicated"]) == (200, done, True)
+        client.close()
+        charged = [effect["jobId"] for effect in second.ledger() if effect["operation"] == "charge"]
+        assert sorted(charged) == sorted([done, soon.body["jobId"]])
+
+
+def test_without_persistence_nothing_is_left(tmp_path: Path) -> None:
+    with RunningStack(tmp_path, PERSIST="0") as stack:
+        client = stack.client()
+        assert client.post("/v1/jobs", PAYMENT).status == 201
+        client.close()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("state")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "http"), ("PORT", "70000"), ("PERSIST", "yes"), ("AWS", "azure")]
+)
+def test_an_option_that_makes_no_sense_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    refused = run(sys.executable, "-m", "local.run", directory=tmp_path, **{name: value})
+    assert refused.returncode == 2
+    assert f"{name}={value}" in refused.stderr
+
+
+def test_an_endpoint_that_does_not_answer_is_said(tmp_path: Path) -> None:
+    refused = run(
+        sys.executable, "-m", "local.run", directory=tmp_path, PORT="0", AWS_ENDPOINT_URL="http://127.0.0.1:9"
+    )
+    assert refused.returncode == 1
+    assert "http://127.0.0.1:9 could not be used" in refused.stderr
+
+
+@pytest.mark.parametrize("command", [("make", "token"), (sys.executable, "-m", "local.token")])
+def test_a_token_is_all_that_is_printed(tmp_path: Path, command: tuple[str, ...]) -> None:
+    printed = run(*command, directory=tmp_path, ROLE="venue_admin", VENUE="v7", SUB="u9").stdout
+    claims = jwt.decode(
+        printed.removesuffix("\n"),
+        signing_secret(tmp_path),
+        algorithms=["HS256"],
+        audience="tickettoken-platform",
+        issuer="tickettoken",
+    )
+    assert (claims["sub"], claims["role"], claims["venueId"]) == ("u9", "venue_admin", "v7")
+    assert claims["exp"] - claims["iat"] <= 24 * 60 * 60
+
+
+def test_a_token_for_no_role_is_refused(tmp_path: Path) -> None:
+    refused = run(sys.executable, "-m", "local.token", directory=tmp_path, ROLE="root")
+    assert (refused.returncode, refused.stdout) == (1, "")
+
+
+def test_the_signing_secret_is_for_its_owner_alone(tmp_path: Path) -> None:
+    assert signing_secret(tmp_path) == signing_secret(tmp_path)
+    assert (tmp_path / "jwt-secret").stat().st_mode & 0o777 == 0o600
+
+
+@needs_proc
+def test_the_demo_proves_its_sale(tmp_path: Path) -> None:
+    sale = run(sys.executable, "-m", "local.demo", directory=tmp_path, N="20")
+    assert sale.returncode == 0, sale.stdout + sale.stderr
+    rows = dict(re.findall(r"^  (\w[\w ]*?) +(\d+)$", sale.stdout, re.MULTILINE))
+    assert rows == {
+        "accepted": "40",
+        "deduplicated": rows["deduplicated"],
+        "completed": "38",
+        "declined": "2",
+        "charges made": "18",
+        "mails sent": "20",
+    }
+    assert int(rows["deduplicated"]) >= 8
+    await_none(tmp_path)
+
+
+DOCTORED = """
+import sys
+from local import demo
+
+reckon = demo.reckon
+demo.reckon = lambda records, effects: reckon(records, [*effects, effects[0]])
+sys.exit(demo.main())
+"""
+
+
+def test_the_demo_fails_when_the_ledger_shows_a_charge_too_many(tmp_path: Path) -> None:
+    sale = run(sys.executable, "-c", DOCTORED, directory=tmp_path, N="3")
+    assert sale.returncode == 1
+    assert "DO NOT agree" in sale.stdout
+    assert re.search(r"job_\w+ \(\S+\) is completed and has 2 x", sale.stdout)
