@@ -1,0 +1,118 @@
+"""The service's front over in-memory adapters, and the tokens and requests that tests send to it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import jwt
+from chalice.test import Client, HTTPResponse
+
+from app import app
+from chalicelib import wiring
+from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.policies import Role
+from chalicelib.domain.ports import Mailer, Payments
+from chalicelib.jobtypes import discover
+from chalicelib.settings import Settings
+from tests.fakes import (
+    ListJournal,
+    ManualClock,
+    MemoryLeases,
+    MemoryQueue,
+    MemoryStore,
+    SeededChance,
+    SequentialCrew,
+)
+
+SECRET = "a secret of the tests, of 64 bytes and more so that every HMAC may take it"
+ISSUER, AUDIENCE = "tickettoken", "tickettoken-platform"
+OWN, OTHER = "venue-1", "venue-2"
+ENVIRONMENT: Mapping[str, str] = {
+    "STAGE": "test",
+    "JWT_SECRET": SECRET,
+    "JOBS_TABLE": "jobs",
+    "IDEMPOTENCY_KEYS_TABLE": "idempotency-keys",
+    "QUEUE_CONTROLS_TABLE": "queue-controls",
+    "AUDIT_LOG_TABLE": "audit-log",
+    **{
+        f"{tier}_QUEUE_{kind}": f"http://127.0.0.1/000000000000/{tier}-{kind}"
+        for tier in ("MONEY", "COMMUNICATION", "BACKGROUND")
+        for kind in ("URL", "EXPRESS_URL", "DLQ_URL")
+    },
+}
+
+
+class NoProviders:
+    """The front sends nothing to a provider; a consumer that asked for one would fail its test."""
+
+    @property
+    def payments(self) -> Payments:
+        raise AssertionError("The front asked for a provider.")
+
+    @property
+    def mailer(self) -> Mailer:
+        raise AssertionError("The front asked for a provider.")
+
+
+@dataclass
+class Front:
+    """The app with its adapters in sight."""
+
+    types: Mapping[str, JobType] = field(default_factory=discover)
+    clock: ManualClock = field(default_factory=ManualClock)
+    store: MemoryStore = field(default_factory=MemoryStore)
+    journal: ListJournal = field(default_factory=ListJournal)
+    token_keys: dict[str, str] = field(default_factory=lambda: {"local": SECRET})
+
+    def __post_init__(self) -> None:
+        self.queue = MemoryQueue(self.clock)
+        self.client = Client(app)
+        adapters = wiring.Adapters(
+            store=self.store,
+            queue=self.queue,
+            inboxes=self.queue.inbox,
+            leases=MemoryLeases(),
+            providers=NoProviders(),
+            read_token_keys=lambda: dict(self.token_keys),
+            clock=self.clock,
+            chance=SeededChance(),
+            crew=SequentialCrew(),
+            journal=self.journal,
+        )
+        wiring.install(wiring.assemble(Settings.from_env(ENVIRONMENT), adapters, self.types))
+
+    def token(self, role: str = "service", *, sub: str = "service-1", venue: str | None = OWN) -> str:
+        """Return a token that holds."""
+        return sign(claims(self.clock.now(), role=role, sub=sub, venue=venue))
+
+    def post(
+        self, body: object, *, token: str | None = None, key: str | None = None, **headers: str
+    ) -> HTTPResponse:
+        """Submit a body, whatever it is, as a service unless a token is given."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", "Authorization": f"Bearer {token or self.token()}"}
+        sent |= {"Idempotency-Key": key} if key is not None else {}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.http.post("/v1/jobs", headers=sent, body=raw)
+
+    def get(self, path: str, *, token: str | None = None) -> HTTPResponse:
+        """Read a path, as a service unless a token is given."""
+        headers = {"Authorization": f"Bearer {token or self.token()}"}
+        return self.client.http.get(path, headers=headers)
+
+
+def claims(
+    now: datetime, *, role: str = Role.SERVICE, sub: str = "service-1", venue: str | None = OWN
+) -> dict[str, Any]:
+    """Return the claims of a token that holds for an hour."""
+    times = {"iat": int(now.timestamp()), "exp": int((now + timedelta(hours=1)).timestamp())}
+    return {"iss": ISSUER, "aud": AUDIENCE, "sub": sub, "role": role, **times} | (
+        {"venueId": venue} if venue is not None else {}
+    )
+
+
+def sign(payload: Mapping[str, Any], secret: str = SECRET, **headers: Any) -> str:
+    """Return a token with these claims."""
+    return jwt.encode(dict(payload), secret, algorithm="HS256", headers=headers or None)

@@ -1,0 +1,146 @@
+import json
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.policies import TIMING, Lane, Tier
+from chalicelib.settings import Settings, SettingsError, parse_token_keys
+from tests.front import ENVIRONMENT, SECRET
+
+ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:queue-service/jwt-AbCdEf"
+PROD = {name: value for name, value in ENVIRONMENT.items() if name != "JWT_SECRET"} | {
+    "STAGE": "prod",
+    "JWT_SECRETS_ARN": ARN,
+}
+
+
+def test_the_environment_is_read_with_its_defaults() -> None:
+    settings = Settings.from_env(ENVIRONMENT)
+    assert (settings.stage, settings.log_level, settings.log_format) == ("test", "INFO", "json")
+    assert settings.tables.jobs == "jobs"
+    assert settings.queues.lanes[Tier.MONEY, Lane.EXPRESS].endswith("MONEY-EXPRESS_URL")
+    assert settings.queues.dead_letters[Tier.BACKGROUND].endswith("BACKGROUND-DLQ_URL")
+    assert (settings.tokens.issuer, settings.tokens.audience) == ("tickettoken", "tickettoken-platform")
+    assert (settings.stripe, settings.ses_sender, settings.timing) == (None, None, TIMING)
+
+
+def test_an_empty_environment_is_refused_with_every_name_that_is_missing() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({})
+    missing = {problem.split()[0] for problem in caught.value.problems if "is missing" in problem}
+    assert missing == (ENVIRONMENT.keys() - {"JWT_SECRET"}) | {"JWT_SECRETS_ARN"}
+
+
+BAD: list[tuple[str, str]] = [
+    ("LOG_LEVEL", "LOUD"),
+    ("LOG_FORMAT", "xml"),
+    ("JOBS_TABLE", "jobs table"),
+    ("MONEY_QUEUE_URL", "money-queue"),
+    ("MONEY_QUEUE_DLQ_URL", "ftp://host/queue"),
+    ("BACKGROUND_QUEUE_EXPRESS_URL", "http://[::1"),
+    ("JWT_SECRET", "too short to be a secret of 32b"),
+    ("JWT_ISSUER", "two words"),
+    ("STRIPE_SECRET_KEY", "sk_test with spaces"),
+    ("STRIPE_SECRET_KEY_ARN", "not-an-arn"),
+    ("STRIPE_API_BASE", "localhost:1234"),
+    ("SES_SENDER", "nobody"),
+    ("QUEUE_TIMING", "{"),
+    ("QUEUE_TIMING", '{"no_such_time": 1}'),
+    ("QUEUE_TIMING", '{"look_after": -1}'),
+    ("QUEUE_TIMING", '{"look_after": "1"}'),
+    ("QUEUE_TIMING", '{"look_after": NaN}'),
+    ("QUEUE_TIMING", '{"look_after": 1e300}'),
+    ("QUEUE_TIMING", '{"look_after": true}'),
+    ("QUEUE_TIMING", "[1]"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_bad_value_is_refused_by_name_and_never_repeated(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({**ENVIRONMENT, name: value})
+    assert [problem.split()[0] for problem in caught.value.problems] == [name]
+    assert value not in str(caught.value) or len(value) < 4
+
+
+def test_a_stage_must_be_named_as_one() -> None:
+    with pytest.raises(SettingsError, match="STAGE is not valid: set it to a lower-case name"):
+        Settings.from_env({**PROD, "STAGE": "Prod!"})
+
+
+def test_every_bad_value_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env({**ENVIRONMENT, "LOG_LEVEL": "LOUD", "JOBS_TABLE": "", "JWT_SECRET": "short"})
+    assert {problem.split()[0] for problem in caught.value.problems} == {
+        "LOG_LEVEL",
+        "JOBS_TABLE",
+        "JWT_SECRET",
+    }
+
+
+def test_a_deployed_stage_takes_its_token_keys_from_the_secret_alone() -> None:
+    assert Settings.from_env(PROD).tokens.secrets_arn == ARN
+    with pytest.raises(SettingsError, match="JWT_SECRET must not be set"):
+        Settings.from_env({**PROD, "JWT_SECRET": SECRET})
+
+
+def test_a_deployed_stage_keeps_the_times_of_the_protocol() -> None:
+    with pytest.raises(SettingsError, match="QUEUE_TIMING must not be set"):
+        Settings.from_env({**PROD, "QUEUE_TIMING": '{"look_after": 1}'})
+
+
+def test_a_deployed_stage_speaks_to_stripe_over_https_alone() -> None:
+    with pytest.raises(SettingsError, match="STRIPE_API_BASE"):
+        Settings.from_env({**PROD, "STRIPE_API_BASE": "http://stripe.example"})
+
+
+def test_a_test_may_shorten_the_times() -> None:
+    given = json.dumps({"look_after": 0.5, "most_receives": 7})
+    timing = Settings.from_env({**ENVIRONMENT, "QUEUE_TIMING": given}).timing
+    assert (timing.look_after, timing.most_receives) == (timedelta(seconds=0.5), 7)
+    assert timing.look_cap == TIMING.look_cap
+
+
+def test_stripe_is_configured_by_its_key_or_where_its_key_is() -> None:
+    by_key = Settings.from_env({**ENVIRONMENT, "STRIPE_SECRET_KEY": "sk_test_1"}).stripe
+    assert by_key is not None
+    assert by_key.secret_key == "sk_test_1"
+    by_arn = Settings.from_env({**PROD, "STRIPE_SECRET_KEY_ARN": ARN}).stripe
+    assert by_arn is not None
+    assert by_arn.secret_key_arn == ARN
+    with pytest.raises(SettingsError, match="STRIPE_SECRET_KEY must not be set"):
+        Settings.from_env({**ENVIRONMENT, "STRIPE_SECRET_KEY": "sk", "STRIPE_SECRET_KEY_ARN": ARN})
+
+
+def test_secrets_are_left_out_of_what_settings_print() -> None:
+    settings = Settings.from_env({**ENVIRONMENT, "STRIPE_SECRET_KEY": "sk_test_secret"})
+    assert SECRET not in repr(settings)
+    assert "sk_test_secret" not in repr(settings)
+
+
+def test_token_keys_are_read_with_the_one_that_signs() -> None:
+    keys = {"2026-01": "a" * 32, "2026-02": "b" * 32}
+    assert parse_token_keys(json.dumps({"current": "2026-02", "keys": keys})) == keys
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a" * 32,
+        "[]",
+        "{}",
+        json.dumps({"current": "k", "keys": {}}),
+        json.dumps({"current": "gone", "keys": {"k": "a" * 32}}),
+        json.dumps({"current": "k", "keys": {"k": "a" * 31}}),
+        json.dumps({"current": "k", "keys": {"k": "a" * 32, "weak": "b"}}),
+        json.dumps({"current": "k", "keys": {"k": 32}}),
+        json.dumps({"current": "k", "keys": ["k"]}),
+        json.dumps({"current": [], "keys": {"k": "a" * 32}}),
+        "[" * 100_000,
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_secret_with_a_weak_or_missing_key_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="JWT_SECRETS_ARN"):
+        parse_token_keys(text)
