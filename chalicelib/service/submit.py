@@ -78,7 +78,9 @@ class Submit:
                 case keys.Conflict(job_id):
                     raise KeyConflict(job_id)
                 case keys.Unfinished(job_id):
-                    return self._accept(submission, replace(key, job_id=job_id))
+                    # Take the key again for the same job before finishing it: whoever would release it as a
+                    # ghost meanwhile is refused, because the record is no longer the one that was judged.
+                    key, held = replace(key, job_id=job_id), holder
                 case keys.Released():
                     held = holder
                 case never:

@@ -1,0 +1,273 @@
+"""The ports over the in-memory adapters, with the storm in between: refused, reply lost, crashed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from chalicelib.domain.controls import Controls
+from chalicelib.domain.errors import StoreRefused, StoreUnsure
+from chalicelib.domain.job import Job, JobId, KeyId, VenueId
+from chalicelib.domain.keys import Key
+from chalicelib.domain.message import Hint, encode
+from chalicelib.domain.policies import Lane, Tier
+from chalicelib.domain.ports import Change, Entry, KeyTaken, Message, Received, SaveResult, Unsure
+from tests.fakes import MemoryLeases, MemoryStore
+from tests.simulation.world import MINUTE, Process, World
+
+T = TypeVar("T")
+
+VISIBILITY = 6 * MINUTE
+
+
+class SimStore:
+    """The store as one process sees it."""
+
+    def __init__(self, process: Process, memory: MemoryStore) -> None:
+        self._process = process
+        self._world = process.world
+        self._memory = memory
+
+    def _single(self, label: str, apply: Callable[[], T]) -> T:
+        process, world = self._process, self._world
+        process.before(label)
+        if world.strikes(world.weather.refuse):
+            world.note(process.name, f"! {label} refused")
+            raise StoreRefused
+        if world.strikes(world.weather.lose / 2):
+            world.note(process.name, f"! {label} not applied, unanswered")
+            raise StoreUnsure
+        result = apply()
+        process.after(label)
+        if world.strikes(world.weather.lose / 2):
+            world.note(process.name, f"! {label} applied, reply lost")
+            raise StoreUnsure
+        if world.tracing:
+            world.note(process.name, f"{label} → {_short(result)}")
+        return result
+
+    def _read(self, label: str, apply: Callable[[], T]) -> T:
+        process, world = self._process, self._world
+        process.before(label)
+        if world.strikes(world.weather.refuse):
+            world.note(process.name, f"! {label} refused")
+            raise StoreRefused
+        return apply()
+
+    def _each(
+        self, label: str, changes: Sequence[Change], apply: Callable[[Change], SaveResult]
+    ) -> list[SaveResult]:
+        """Apply, refuse or lose each item by itself; a crash may come between any two."""
+        process, world = self._process, self._world
+        process.before(label)
+        results: list[SaveResult] = []
+        for change in changes:
+            if world.strikes(world.weather.refuse):
+                results.append(Unsure())
+            else:
+                result = apply(change)
+                results.append(Unsure() if world.strikes(world.weather.lose) else result)
+            if world.tracing:
+                world.note(process.name, f"{label} {_moved(change)} → {_short(results[-1])}")
+            if len(changes) > 1 and world.strikes(world.weather.crash / 2):
+                process.crash(f"in the middle of {label}")
+        process.after(label)
+        return results
+
+    def take_key(self, key: Key, *, instead_of: Key | None = None) -> Key | None:
+        return self._single("take_key", lambda: self._memory.take_key(key, instead_of=instead_of))
+
+    def load_key(self, key_id: KeyId) -> Key | None:
+        return self._read("load_key", lambda: self._memory.load_key(key_id))
+
+    def add(self, job: Job) -> bool:
+        return self._single(f"add {job.id}", lambda: self._memory.add(job))
+
+    def load(self, job_id: JobId, venue_id: VenueId | None) -> Job | None:
+        return self._read("load", lambda: self._memory.load(job_id, venue_id))
+
+    def load_batch(self, job_ids: Sequence[JobId]) -> tuple[Mapping[JobId, Job], Controls]:
+        return self._read("load_batch", lambda: self._memory.load_batch(job_ids))
+
+    def load_payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, Mapping[str, Any]]:
+        return self._read("load_payloads", lambda: self._memory.load_payloads(jobs))
+
+    def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
+        return self._each("save", changes, self._memory.save_one)
+
+    def save_audited(
+        self, change: Change, entry: Entry, *, take_back: Key | None = None
+    ) -> SaveResult | KeyTaken:
+        try:
+            return self._single(
+                f"audited {_moved(change)}",
+                lambda: self._memory.save_audited(change, entry, take_back=take_back),
+            )
+        except StoreUnsure:
+            return Unsure()
+
+    def agenda(self, shard: int, tier: Tier, *, until: datetime, limit: int) -> list[JobId]:
+        found = self._memory.agenda(shard, tier, until=until, limit=limit)
+        if not self._memory.jobs or self._world.weather.stale == 0.0:
+            return found
+        # The index lags behind: it may miss an entry, and may still have one that has moved.
+        if found and self._world.strikes(self._world.weather.stale):
+            return found[1:]
+        return found
+
+    def save_looks(self, looks: Sequence[Change]) -> list[SaveResult]:
+        return self._each("look", looks, self._memory.save_look)
+
+    def load_controls(self) -> Controls:
+        return self._read("load_controls", self._memory.load_controls)
+
+    def save_controls(self, controls: Controls) -> bool:
+        return self._single("save_controls", lambda: self._memory.save_controls(controls))
+
+    def ping(self) -> None:
+        self._read("ping", lambda: None)
+
+
+class SimLeases:
+    """Run leases; a lost reply is a lease not taken, as the port says."""
+
+    def __init__(self, process: Process, memory: MemoryLeases) -> None:
+        self._process = process
+        self._memory = memory
+
+    def take(self, name: str, owner: str, *, now: datetime, until: datetime) -> bool:
+        self._process.before("take lease")
+        world = self._process.world
+        taken = self._memory.take(name, owner, now=now, until=until)
+        return taken and not world.strikes(world.weather.lose)
+
+    def give_back(self, name: str, owner: str) -> None:
+        self._process.before("give back lease")
+        self._memory.give_back(name, owner)
+
+
+class Queued:
+    """A message, and from when it can be seen."""
+
+    __slots__ = ("body", "id", "receives", "visible_at")
+
+    def __init__(self, message_id: str, body: str, visible_at: int) -> None:
+        self.id = message_id
+        self.body = body
+        self.visible_at = visible_at
+        self.receives = 0
+
+
+class SimQueues:
+    """The queues as AWS keeps them: at least once, in no order, each delivery an invocation."""
+
+    def __init__(self, world: World, invoke: Callable[[Tier, Lane, list[Received]], None]) -> None:
+        self._world = world
+        self._invoke = invoke
+        self._made = 0
+        self.queues: dict[tuple[Tier, Lane], dict[str, Queued]] = {}
+        self.dead: list[str] = []
+
+    def put(self, tier: Tier, lane: Lane, body: str, delay: int = 0) -> None:
+        """Put a body in a queue."""
+        self._made += 1
+        message = Queued(f"m{self._made}", body, self._world.now + delay)
+        self.queues.setdefault((tier, lane), {})[message.id] = message
+        self._wake(tier, lane, message)
+
+    def _wake(self, tier: Tier, lane: Lane, message: Queued) -> None:
+        lag = self._world.chance.choice((5, 20, 80, 300))
+        self._world.at(message.visible_at + lag, lambda: self.deliver(tier, lane))
+
+    def deliver(self, tier: Tier, lane: Lane) -> None:
+        """Invoke a consumer with some of what can be seen, in any order; sometimes it is seen twice."""
+        world = self._world
+        queue = self.queues[tier, lane]
+        seen = [message for message in queue.values() if message.visible_at <= world.now]
+        if not seen:
+            return
+        world.chance.shuffle(seen)
+        batch = seen[: world.chance.choice((1, 2, 10))]
+        twice = world.strikes(world.weather.duplicate)
+        for message in batch:
+            message.receives += 1
+            message.visible_at = world.now + (world.chance.choice((0, 100, 20_000)) if twice else VISIBILITY)
+            self._wake(tier, lane, message)
+        if len(seen) > len(batch):
+            world.at(world.now + 50, lambda: self.deliver(tier, lane))
+        self._invoke(tier, lane, [Received(m.id, m.body, m.id, m.receives) for m in batch])
+
+    def delete(self, tier: Tier, lane: Lane, message_id: str) -> None:
+        """Acknowledge; the deletion may be lost."""
+        if not self._world.strikes(self._world.weather.duplicate):
+            self.queues[tier, lane].pop(message_id, None)
+
+
+class SimQueue:
+    """The sending side as one process sees it."""
+
+    def __init__(self, process: Process, queues: SimQueues) -> None:
+        self._process = process
+        self._queues = queues
+
+    def send(self, messages: Sequence[Message]) -> list[bool]:
+        self._process.before("send")
+        went = [self._send(message) for message in messages]
+        self._process.after("send")
+        return went
+
+    def _send(self, message: Message) -> bool:
+        world = self._process.world
+        if world.strikes(world.weather.refuse):
+            world.note(self._process.name, f"! send {message.job_id} refused")
+            return False
+        delay = round(message.delay / timedelta(milliseconds=1))
+        body = encode(Hint(message.job_id, message.venue_id))
+        self._queues.put(message.tier, message.lane, body, delay)
+        sure = not world.strikes(world.weather.lose)
+        world.note(self._process.name, f"send {message.job_id} in {message.delay}{'' if sure else ', unsure'}")
+        return sure
+
+    def bury(self, tier: Tier, body: str, reason: str) -> bool:
+        self._process.before("bury")
+        self._queues.dead.append(body)
+        return not self._process.world.strikes(self._process.world.weather.lose)
+
+    def ping(self) -> None:
+        pass
+
+
+class SimInbox:
+    """The receiving side of one queue as one process sees it."""
+
+    def __init__(self, process: Process, queues: SimQueues, tier: Tier, lane: Lane) -> None:
+        self._process = process
+        self._queues = queues
+        self._tier = tier
+        self._lane = lane
+
+    def postpone(self, delays: Mapping[str, timedelta]) -> None:
+        self._process.before("postpone")
+        world = self._process.world
+        queue = self._queues.queues[self._tier, self._lane]
+        for handle, delay in delays.items():
+            message = queue.get(handle)
+            if message is None or world.strikes(world.weather.refuse):
+                continue
+            message.visible_at = world.now + -(-round(delay / timedelta(milliseconds=1)) // 1000) * 1000
+            self._queues._wake(self._tier, self._lane, message)
+
+
+def _short(result: object) -> str:
+    if isinstance(result, Job):
+        return f"{result.id} v{result.version} {result.state}"
+    text = type(result).__name__ if hasattr(result, "__slots__") else repr(result)
+    return text[:60]
+
+
+def _moved(change: Change) -> str:
+    before, after = change.before, change.after
+    return (
+        f"{before.id} v{before.version} {before.state} → v{after.version} {after.state}"
+        f" attempts {after.attempts}/{after.max_attempts} fence {after.fence}"
+        f"{' doubt' if after.doubt else ''}{' begun' if after.begun else ''} looks {after.looks}"
+    )

@@ -1,0 +1,204 @@
+"""The eight invariants of the contract, watched at every write, every call and every answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from chalicelib.domain.job import AT_REST, TERMINAL, Job, JobId, KeyId, Reason, State
+from chalicelib.domain.keys import Key
+from chalicelib.domain.policies import EffectClass
+from chalicelib.domain.ports import Change, Entry, KeyTaken, SaveResult
+from tests.fakes import MemoryStore
+from tests.simulation.providers import Provided, Violation
+from tests.simulation.world import MINUTE, SECOND, World
+
+LATEST_CLAIM = 6 * MINUTE + 2 * MINUTE + 40 * SECOND  # a visibility, two dispatch runs, clocks and latencies
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a client was told about a submission."""
+
+    at: int
+    key: KeyId
+    payload: str
+    job_id: JobId
+    period: timedelta
+    created: bool
+
+
+@dataclass
+class Watch:
+    """The watcher of one schedule."""
+
+    world: World
+    provided: Provided
+    effect_class: EffectClass
+    answers: list[Answered] = field(default_factory=list)
+    audited: bool = False  # whether the write under way is an operator's
+    vouched: set[JobId] = field(default_factory=set)  # an operator has asserted that the effect was there
+    ended_at: dict[JobId, int] = field(default_factory=dict)
+    key_dead_at: dict[JobId, int] = field(default_factory=dict)
+    waits: dict[JobId, int] = field(default_factory=dict)
+
+    # --- at every write
+
+    def written(self, before: Job | None, after: Job) -> None:
+        """Check one write of the record against the one that stood before."""
+        if before is None:
+            return
+        if after.version == before.version:
+            if (after.state, after.fence, after.attempts) != (before.state, before.fence, before.attempts):
+                raise Violation(f"3: a look of {after.id} changed more than the look")
+            return
+        self._rises(before, after)
+        if before.state in AT_REST and not self.audited:
+            raise Violation(f"4: {after.id} went from {before.state} to {after.state} without an operator")
+        if before.state is State.RUNNING and after.claim_id != before.claim_id:
+            lease = before.lease_until
+            if lease is not None and self.world.moment(2_500) < lease:
+                raise Violation(f"3: {after.id} was claimed while its lease ran")
+        if after.state in AT_REST:
+            self._ends(after)
+        else:
+            self.provided.forbidden.pop(after.id, None)
+
+    def _rises(self, before: Job, after: Job) -> None:
+        if after.version != before.version + 1:
+            raise Violation(f"3: {after.id} was written over version {before.version} as {after.version}")
+        if after.fence < before.fence:
+            raise Violation(f"3: a write with fence {after.fence} over {before.fence} of {after.id}")
+        claimed = after.state is State.RUNNING and after.claim_id != before.claim_id
+        if claimed and after.fence != before.fence + 1:
+            raise Violation(f"3: a claim of {after.id} did not raise the fence")
+        if after.attempts > after.max_attempts:
+            raise Violation(f"3: {after.id} has {after.attempts} attempts of {after.max_attempts}")
+
+    def _ends(self, job: Job) -> None:
+        self.ended_at[job.id] = self.world.now
+        happened = bool(self.provided.effects.get(job.id))
+        dead = job.state in (State.FAILED, State.CANCELLED)
+        if job.state is State.COMPLETED and not happened and job.id not in self.vouched:
+            raise Violation(f"7: {job.id} is completed and nothing has happened")
+        if self.effect_class is not EffectClass.RECEIVER_DEDUPS and dead:
+            if happened:
+                raise Violation(f"8: {job.id} is {job.state} and its effect has happened")
+            if self.provided.may_still_happen(job.id) and job.reason is not Reason.REFUSED:
+                raise Violation(f"8: {job.id} is {job.state} and its effect may still happen")
+
+    # --- at every answer
+
+    def answered(self, answer: Answered, store: MemoryStore, natural: bool) -> None:
+        """Check what a client was told: invariants 1 and 6."""
+        job = store.jobs.get(answer.job_id)
+        if job is None:
+            raise Violation(f"1: {answer.job_id} was answered and has no record")
+        for earlier in self.answers:
+            if earlier.key != answer.key or earlier.job_id == answer.job_id:
+                continue
+            first = store.jobs[earlier.job_id]
+            if self._key_lives(first, answer, natural):
+                raise Violation(f"6: {answer.job_id} was accepted under the live key of {first.id}")
+        for earlier in self.answers:
+            if earlier.job_id == answer.job_id and earlier.payload != answer.payload:
+                raise Violation(f"6: {answer.job_id} stands for two payloads")
+        self.answers.append(answer)
+
+    def _key_lives(self, first: Job, answer: Answered, natural: bool) -> bool:
+        """Whether the first job's key surely lived when the second was accepted; clocks differ by 5 s."""
+        if first.state not in TERMINAL:
+            return True
+        nothing = first.state is State.CANCELLED or first.reason is Reason.REFUSED
+        if natural and nothing:
+            return False
+        return self.world.moment(5_000) < first.created_at + answer.period
+
+    def cancelled(self, job_id: JobId, store: MemoryStore) -> None:
+        """Note that a cancellation was answered 200: from here on no call may start."""
+        if store.jobs[job_id].state is State.CANCELLED:
+            self.provided.forbidden[job_id] = self.world.now
+
+    # --- after the storm
+
+    def calm(self, store: MemoryStore) -> None:
+        """Note which jobs wait, and check in time that each was claimed or has ended."""
+        for job in store.jobs.values():
+            if job.state in AT_REST or job.next_look is None:
+                continue
+            wakes = max(self.world.now, _ms(job.wakes_at, self.world))
+            latest = max(wakes, _ms(job.next_look, self.world)) + LATEST_CLAIM
+            fence = job.fence
+            self.world.at(latest, lambda job_id=job.id, fence=fence: self._moved(store, job_id, fence))  # type: ignore[misc]  # defaults bind
+
+    def _moved(self, store: MemoryStore, job_id: JobId, fence: int) -> None:
+        job = store.jobs[job_id]
+        if job.state not in AT_REST and job.fence == fence:
+            raise Violation(f"1: {job_id} was due and nobody claimed it in time")
+
+    def over(self, store: MemoryStore, dead: list[str]) -> None:
+        """Check what is left when nothing moves any more."""
+        for job in store.jobs.values():
+            if job.state not in AT_REST:
+                raise Violation(f"1: {job.id} was forgotten as {job.state}")
+            effects = self.provided.effects.get(job.id, [])
+            if self.effect_class is EffectClass.RECEIVER_DEDUPS:
+                if len(self.provided.ids.get(job.id, ())) > 1:
+                    raise Violation(f"2: {job.id} was repeated under another id")
+            elif len(effects) > 1:
+                raise Violation(f"2: {job.id} had {len(effects)} effects")
+            if job.state is State.FAILED and effects and self.effect_class.doubts:
+                raise Violation(f"8: {job.id} is failed and its effect has happened")
+        self._effects_per_key(store)
+        if any("poison" not in body for body in dead):
+            raise Violation("5: the dead-letter queue holds a message of a job")
+
+    def _effects_per_key(self, store: MemoryStore) -> None:
+        """Invariant 2, across jobs: two effects under one key lie at least its period apart."""
+        if not self.effect_class.doubts:
+            return
+        by_key: dict[str, list[Job]] = {}
+        for job in store.jobs.values():
+            if self.provided.effects.get(job.id):
+                by_key.setdefault(job.key_id, []).append(job)
+        period = self.answers[0].period if self.answers else timedelta(0)
+        for jobs in by_key.values():
+            jobs.sort(key=lambda job: job.created_at)
+            for first, second in pairwise(jobs):
+                if second.created_at - first.created_at < period - timedelta(seconds=5):
+                    raise Violation(f"2: {first.id} and {second.id} both had effects under one key")
+
+
+class WatchedStore(MemoryStore):
+    """The store's records, each write of which is checked; `tick` is told of every look that is set."""
+
+    def __init__(self, watch: Watch, tick: Callable[[datetime], None]) -> None:
+        super().__init__()
+        self._watch = watch
+        self.jobs = _WatchedJobs(watch, tick)
+
+    def save_audited(
+        self, change: Change, entry: Entry, *, take_back: Key | None = None
+    ) -> SaveResult | KeyTaken:
+        self._watch.audited = True
+        try:
+            return super().save_audited(change, entry, take_back=take_back)
+        finally:
+            self._watch.audited = False
+
+
+class _WatchedJobs(dict[JobId, Job]):
+    def __init__(self, watch: Watch, tick: Callable[[datetime], None]) -> None:
+        super().__init__()
+        self._watch = watch
+        self._tick = tick
+
+    def __setitem__(self, job_id: JobId, job: Job) -> None:
+        self._watch.written(self.get(job_id), job)
+        super().__setitem__(job_id, job)
+        if job.next_look is not None:
+            self._tick(job.next_look)
+
+
+def _ms(moment: datetime, world: World) -> int:
+    return world.now + round((moment - world.moment()) / timedelta(milliseconds=1))

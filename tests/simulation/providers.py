@@ -1,0 +1,446 @@
+"""One provider of each effect class, true to what its kind promises, with a ledger of what really happened.
+
+A provider is where invariant 8 is watched: it knows whether an effect is in doubt, and sees every repetition.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from chalicelib.domain.claim import Leave
+from chalicelib.domain.errors import Ambiguous, Declined, NotSent, TurnedAway
+from chalicelib.domain.job import JobId
+from chalicelib.domain.jobtype import Facts, JobType, Work
+from chalicelib.domain.outcome import Completed, Failure, Outcome, Retry, outcome_of
+from chalicelib.domain.policies import RETRY, EffectClass, Tier
+from chalicelib.domain.ports import Begun, Intent, Mail, PaymentOrder, Providers
+from tests.simulation.world import HOUR, MINUTE, SECOND, Process, World
+
+CALL = timedelta(seconds=10)
+KEY_LIFE = 24 * HOUR
+
+
+class Violation(Exception):
+    """An invariant does not hold."""
+
+
+@dataclass
+class Provided:
+    """What the providers remember between calls, whoever makes them."""
+
+    world: World
+    effects: dict[JobId, list[int]] = field(default_factory=dict)  # when each took place
+    ids: dict[JobId, set[str]] = field(default_factory=dict)  # what each was known by to its receiver
+    pending_effects: dict[JobId, int] = field(default_factory=dict)  # until when one may still take place
+    doubts: dict[JobId, str] = field(default_factory=dict)  # the key under which an effect is in doubt
+    doubts_since: dict[JobId, int] = field(default_factory=dict)
+    forbidden: dict[JobId, int] = field(default_factory=dict)  # cancelled: no call may start
+    intents: dict[str, "SimIntent"] = field(default_factory=dict)
+    keys: dict[str, "Answer"] = field(default_factory=dict)
+
+    def effect(self, job_id: JobId, known_by: str) -> None:
+        """Let an effect happen."""
+        self.world.note("provider", f"$ effect for {job_id} as {known_by}")
+        self.effects.setdefault(job_id, []).append(self.world.now)
+        self.ids.setdefault(job_id, set()).add(known_by)
+
+    def starts(self, job_id: JobId, key: str, effect_class: EffectClass) -> None:
+        """Watch a call that may have an effect start: invariants 5 and 8."""
+        self.world.note("provider", f"call for {job_id} under {key}")
+        if job_id in self.forbidden:
+            raise Violation(f"5: a call for {job_id} started after it was cancelled")
+        doubt = self.doubts.get(job_id)
+        if doubt is None or effect_class is EffectClass.RECEIVER_DEDUPS:
+            return
+        if effect_class is EffectClass.KEYED and doubt == key:
+            answer = self.keys.get(key)
+            if answer is not None and self.world.now < answer.at + KEY_LIFE:
+                return
+            if answer is None and self.world.now < self.doubts_since[job_id] + KEY_LIFE:
+                return
+        raise Violation(f"8: {job_id} was repeated although an effect is in doubt")
+
+    def doubts_effect(self, job_id: JobId, key: str, until: int) -> None:
+        """Remember that nobody knows, until a look-up after `until` or a definitive answer."""
+        self.doubts[job_id] = key
+        self.doubts_since[job_id] = self.world.now
+        self.pending_effects[job_id] = max(until, self.pending_effects.get(job_id, 0))
+
+    def nothing_new(self, job_id: JobId, earlier: str | None) -> None:
+        """Take back the doubt of a call that was turned away; an earlier one stays."""
+        if earlier is None:
+            self.doubts.pop(job_id, None)
+            self.doubts_since.pop(job_id, None)
+
+    def certain(self, job_id: JobId) -> None:
+        """Forget a doubt that a definitive answer or a look-up has cleared."""
+        if self.pending_effects.get(job_id, 0) <= self.world.now:
+            self.doubts.pop(job_id, None)
+            self.doubts_since.pop(job_id, None)
+
+    def may_still_happen(self, job_id: JobId) -> bool:
+        """Say whether an effect of this job may still take place by itself."""
+        return self.pending_effects.get(job_id, 0) > self.world.now
+
+
+@dataclass
+class SimIntent:
+    """A PaymentIntent in the provider's books."""
+
+    id: str
+    job_id: JobId
+    order: PaymentOrder
+    status: str
+    error: str | None = None
+    answer: Any = None
+
+
+@dataclass
+class Answer:
+    """What is stored under a key: an intent's id, a decline or a 500; None while the call is under way."""
+
+    at: int
+    kind: str | None
+    intent: str | None = None
+
+
+class Caller:
+    """One process's way to a provider; check and start are one step."""
+
+    def __init__(self, process: Process, provided: Provided) -> None:
+        self.process = process
+        self.world = process.world
+        self.provided = provided
+
+    def start(self, deadline: datetime) -> str | None:
+        """Begin a call that may have an effect; return the trouble that it will run into, if any."""
+        world = self.world
+        self.process.before("provider call")
+        if self.process.now() + CALL > deadline:
+            raise NotSent("no_time_left", "The call could not end before the deadline.")
+        if not world.strikes(world.weather.provider):
+            return None
+        trouble = world.chance.choice(
+            ("refused", "busy", "failed", "stored 500", "lost before", "lost after", "late")
+        )
+        world.note("provider", f"! {trouble}")
+        if trouble == "refused":
+            raise NotSent("connection_refused", "Nobody listens there.")
+        return trouble
+
+    def read(self, deadline: datetime) -> None:
+        """Begin a call that only reads."""
+        world = self.world
+        self.process.before("provider read")
+        if self.process.now() + CALL > deadline or world.strikes(world.weather.provider):
+            raise NotSent("connection_refused", "Nobody listens there.")
+
+    def end(self) -> None:
+        """Wait for the reply; the process may die meanwhile."""
+        self.world.wait(self.process, self.world.chance.choice((5, 50, 3 * SECOND)))
+        self.process.after("provider call")
+
+    def time_out(self) -> None:
+        """Wait for a reply that does not come."""
+        self.world.wait(self.process, round(CALL / timedelta(milliseconds=1)))
+        self.process.after("provider call")
+
+
+class SimPayments(Caller):
+    """Payments, as the port has it: intents, keys that replay what was stored, listing."""
+
+    def create(self, order: PaymentOrder, *, key: str, deadline: datetime) -> Intent:
+        def make() -> SimIntent:
+            intent = SimIntent(f"pi_{len(self.provided.intents) + 1}", order.job_id, order, "new")
+            self.provided.intents[intent.id] = intent
+            return intent
+
+        return self._keyed(order.job_id, key, deadline, make)
+
+    def confirm(self, intent_id: str, payment_method: str, *, key: str, deadline: datetime) -> Intent:
+        intent = self.provided.intents[intent_id]
+        return self._keyed(intent.job_id, key, deadline, lambda: intent)
+
+    def cancel(self, intent_id: str, *, key: str, deadline: datetime) -> Intent:
+        self.start(deadline)
+        intent = self.provided.intents[intent_id]
+        if intent.status != "succeeded":
+            intent.status = "canceled"
+            self.provided.pending_effects.pop(intent.job_id, None)
+        self.end()
+        return _told(intent)
+
+    def retrieve(self, intent_id: str, *, deadline: datetime) -> Intent:
+        self.read(deadline)
+        intent = self.provided.intents[intent_id]
+        self._looked_up(intent.job_id, intent)
+        return _told(intent)
+
+    def find(self, customer: str, job_id: JobId, *, since: datetime, deadline: datetime) -> Intent | None:
+        self.read(deadline)
+        found = [intent for intent in self.provided.intents.values() if intent.job_id == job_id]
+        self._looked_up(job_id, found[0] if found else None)
+        return _told(found[0]) if found else None
+
+    def _looked_up(self, job_id: JobId, intent: SimIntent | None) -> None:
+        """A look-up is definitive about an intent that is there; absence counts only after five minutes."""
+        since = self.provided.doubts_since.get(job_id)
+        old_enough = since is None or self.world.now >= since + 5 * MINUTE - 5 * SECOND
+        if old_enough or (intent is not None and intent.status in ("succeeded", "processing", "canceled")):
+            self.provided.certain(job_id)
+
+    def _keyed(self, job_id: JobId, key: str, deadline: datetime, make: Callable[[], SimIntent]) -> Intent:
+        provided, world = self.provided, self.world
+        trouble = self.start(deadline)
+        provided.starts(job_id, key, EffectClass.KEYED)
+        earlier = provided.doubts.get(job_id)
+        provided.doubts_effect(job_id, key, world.now)
+        stored = provided.keys.get(key)
+        if stored is not None and world.now >= stored.at + KEY_LIFE:
+            stored = None
+        if trouble == "busy":
+            self.end()
+            provided.nothing_new(job_id, earlier)
+            raise TurnedAway("rate_limited", "Too many requests.")
+        if trouble == "lost before":
+            self.time_out()
+            raise Ambiguous("timeout", "No answer.")
+        if stored is not None and stored.kind is None:
+            self.end()
+            provided.nothing_new(job_id, earlier)
+            raise TurnedAway("idempotency_key_in_use", "A request with this key is under way.")
+        replayed = stored is not None
+        if stored is None:
+            stored = Answer(world.now, None)
+            provided.keys[key] = stored
+            if trouble == "late":
+                # The request lies somewhere on the way and is carried out after its sender has given up.
+                until = world.now + world.chance.choice((12 * SECOND, 70 * SECOND, 4 * MINUTE))
+                provided.doubts_effect(job_id, key, until)
+                world.at(until - 1, lambda: self._carry_out(stored, job_id, make, None))
+                self.time_out()
+                raise Ambiguous("timeout", "No answer.")
+            self._carry_out(stored, job_id, make, trouble)
+        if trouble in ("lost after", "late"):
+            self.time_out()
+            raise Ambiguous("timeout", "No answer.")
+        self.end()
+        if trouble == "failed" or stored.kind == "500":
+            raise Ambiguous("server_error", "The provider failed.", replayed=replayed and stored.kind == "500")
+        provided.certain(job_id)
+        intent = provided.intents[cast(str, stored.intent)]
+        if stored.kind == "declined":
+            raise Declined("card_declined", "The card was declined.", handle=intent.id)
+        return _told(intent) if not replayed else replace(_told(intent), status=cast(str, stored.kind))
+
+    def _carry_out(
+        self, answer: Answer, job_id: JobId, make: Callable[[], SimIntent], trouble: str | None
+    ) -> None:
+        """Do what was asked, once, and store the answer under the key."""
+        world = self.world
+        if trouble == "stored 500" and world.chance.random() < 0.5:
+            answer.kind = "500"
+            return
+        intent = make()
+        answer.intent = intent.id
+        if intent.status in ("succeeded", "canceled"):
+            answer.kind = "succeeded" if intent.status == "succeeded" else "declined"
+            return
+        draw = world.chance.random()
+        if draw < 0.15:
+            intent.status, intent.error, answer.kind = "requires_payment_method", "card_declined", "declined"
+        elif draw < 0.25:
+            intent.status = answer.kind = "processing"
+            self._later(intent, world.chance.choice((30 * SECOND, 8 * MINUTE, 70 * MINUTE)))
+        elif draw < 0.28:
+            intent.status = answer.kind = "requires_action"
+            if world.chance.random() < 0.9:
+                self._later(intent, world.chance.choice((2 * MINUTE, 50 * MINUTE)))
+        else:
+            intent.status = answer.kind = "succeeded"
+            self.provided.effect(job_id, intent.id)
+        if trouble == "stored 500":
+            answer.kind = "500"
+
+    def _later(self, intent: SimIntent, after: int) -> None:
+        """Let a payment that takes its time come to an end."""
+
+        def end() -> None:
+            if intent.status not in ("processing", "requires_action"):
+                return
+            if self.world.chance.random() < 0.7:
+                intent.status = "succeeded"
+                self.provided.effect(intent.job_id, intent.id)
+            else:
+                intent.status, intent.error = "requires_payment_method", "card_declined"
+
+        until = self.world.now + after
+        self.provided.pending_effects[intent.job_id] = until + 1
+        self.world.at(until, end)
+
+
+def _told(intent: SimIntent) -> Intent:
+    return Intent(
+        id=intent.id,
+        status=intent.status,
+        charge_id="ch_1" if intent.status == "succeeded" else None,
+        money=intent.order.money,
+        next_action={"type": "use_stripe_sdk"} if intent.status == "requires_action" else None,
+        error_code=intent.error,
+        error_message="The card was declined." if intent.error else None,
+        reference="req_1",
+    )
+
+
+class SimMailer(Caller):
+    """Mail: what has been sent cannot be asked for."""
+
+    def send(self, mail: Mail, *, begun: Begun, deadline: datetime) -> str:
+        trouble = self.start(deadline)
+        self.provided.starts(mail.job_id, "mail", EffectClass.BLIND)
+        self.provided.doubts_effect(mail.job_id, "mail", self.world.now)
+        if trouble == "busy":
+            self.end()
+            self.provided.nothing_new(mail.job_id, None)
+            raise TurnedAway("rate_limited", "Too many requests.")
+        if trouble is None:
+            self.provided.effect(mail.job_id, "mail")
+            self.end()
+            self.provided.certain(mail.job_id)
+            return "ses-1"
+        if trouble in ("lost after", "late", "stored 500"):
+            self.provided.effect(mail.job_id, "mail")
+        self.time_out()
+        raise Ambiguous("timeout", "No answer.")
+
+
+class SimChain(Caller):
+    """Class B: what was submitted lands until its last valid moment, or never; it can be read back."""
+
+    def submit(self, job_id: JobId, *, valid_until: int, begun: Begun, deadline: datetime) -> None:
+        trouble = self.start(deadline)
+        self.provided.starts(job_id, "chain", EffectClass.LOOKED_UP)
+        self.provided.doubts_effect(job_id, "chain", self.world.now)
+        if trouble == "busy":
+            self.end()
+            self.provided.nothing_new(job_id, None)
+            raise TurnedAway("rate_limited", "Too many requests.")
+        self.provided.doubts_effect(job_id, "chain", valid_until)
+        if trouble in (None, "lost after"):
+            self._land(job_id)
+        elif trouble in ("late", "stored 500"):
+            lands = self.world.chance.randrange(self.world.now, max(valid_until, self.world.now + 1))
+            self.world.at(lands, lambda: self._land(job_id))
+        if trouble is not None:
+            self.time_out()
+            raise Ambiguous("timeout", "No answer.")
+        self.end()
+        self.provided.certain(job_id)
+
+    def landed(self, job_id: JobId, *, deadline: datetime) -> bool:
+        """Read the chain."""
+        self.read(deadline)
+        self.provided.certain(job_id)
+        return bool(self.provided.effects.get(job_id))
+
+    def _land(self, job_id: JobId) -> None:
+        self.provided.effect(job_id, "chain")
+        self.provided.pending_effects.pop(job_id, None)
+
+
+class SimReceiver(Caller):
+    """Class D: the receiver takes the same id once, however often it comes."""
+
+    def deliver(self, job_id: JobId, event_id: str, *, deadline: datetime) -> None:
+        trouble = self.start(deadline)
+        self.provided.starts(job_id, event_id, EffectClass.RECEIVER_DEDUPS)
+        if trouble == "busy":
+            self.end()
+            raise TurnedAway("rate_limited", "Too many requests.")
+        if trouble in ("failed", "lost before"):
+            self.time_out()
+            raise Ambiguous("timeout", "No answer.")
+        self.provided.effect(job_id, event_id)
+        if trouble is not None:
+            self.time_out()
+            raise Ambiguous("timeout", "No answer.")
+        self.end()
+
+
+class SimProviders:
+    """Every provider, as one process calls it."""
+
+    def __init__(self, process: Process, provided: Provided) -> None:
+        self.payments = SimPayments(process, provided)
+        self.mailer = SimMailer(process, provided)
+        self.chain = SimChain(process, provided)
+        self.receiver = SimReceiver(process, provided)
+
+
+# --- job types of the classes that are not built yet
+
+
+VALID_FOR = 90 * SECOND
+
+
+def run_chain(work: Work, providers: Providers) -> Outcome:
+    """Class B, as `ticket.mint` will do it: note what is submitted and until when, submit, read back."""
+    chain = cast(SimProviders, providers).chain
+    if work.leave in (Leave.START, Leave.REPEAT):
+        valid_until = chain.world.now + VALID_FOR
+        begun = work.begin(str(valid_until))
+        chain.submit(work.job.id, valid_until=valid_until, begun=begun, deadline=work.deadline)
+        return Completed({"landed": True})
+    expired = chain.world.now > int(work.job.handle or 0)  # the chain's own height, not anybody's clock
+    if chain.landed(work.job.id, deadline=work.deadline):
+        return Completed({"landed": True})
+    return Retry(Failure("not_landed", "It is not on the chain."), clears_doubt=expired)
+
+
+def run_receiver(work: Work, providers: Providers) -> Outcome:
+    """Class D, as `webhook.deliver` will do it: repeat with the same id until it is taken."""
+    try:
+        cast(SimProviders, providers).receiver.deliver(work.job.id, work.key("event"), deadline=work.deadline)
+    except (Ambiguous, NotSent, TurnedAway) as error:
+        return outcome_of(error)
+    return Completed({"delivered": True})
+
+
+def _natural(facts: Facts) -> tuple[object, ...]:
+    return tuple(sorted(cast(Mapping[str, object], facts.data).items()))
+
+
+MINT = JobType(
+    name="sim.mint",
+    aliases=(),
+    tier=Tier.MONEY,
+    provider="solana",
+    effect_class=EffectClass.LOOKED_UP,
+    schema={},
+    natural_key=_natural,
+    key_period=timedelta(days=365),
+    retention=timedelta(days=365),
+    archive="blockchain_archive",
+    in_flight=3,
+    retry=RETRY["mint"],
+    run=run_chain,
+    run_time=timedelta(seconds=30),
+)
+
+WEBHOOK = JobType(
+    name="sim.webhook",
+    aliases=(),
+    tier=Tier.BACKGROUND,
+    provider="internal",
+    effect_class=EffectClass.RECEIVER_DEDUPS,
+    schema={},
+    natural_key=_natural,
+    key_period=timedelta(hours=24),
+    retention=timedelta(days=30),
+    archive="webhook_archive",
+    in_flight=10,
+    retry=RETRY["webhook"],
+    run=run_receiver,
+    run_time=timedelta(seconds=30),
+)

@@ -1,0 +1,348 @@
+"""One schedule: clients, consumers, dispatchers and an operator in a storm, then calm until all is at rest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.domain.controls import Control, Controls, Scope
+from chalicelib.domain.errors import ActionRefused, KeyConflict, QueueServiceError
+from chalicelib.domain.job import Job, State, UserId, VenueId
+from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.policies import TIMING, EffectClass, Lane, Tier
+from chalicelib.domain.ports import Received
+from chalicelib.domain.steer import Resolution
+from chalicelib.jobtypes import discover
+from chalicelib.service.dispatch import Dispatch
+from chalicelib.service.execute import Execute
+from chalicelib.service.manage import Manage, Order
+from chalicelib.service.submit import Submission, Submit
+from chalicelib.worker import Worker
+from tests.fakes import MemoryLeases
+from tests.simulation.adapters import SimInbox, SimLeases, SimQueue, SimQueues, SimStore
+from tests.simulation.invariants import Answered, Watch, WatchedStore
+from tests.simulation.providers import MINT, WEBHOOK, Provided, SimProviders, Violation
+from tests.simulation.world import HOUR, MINUTE, SECOND, Endless, Process, World
+
+VENUE = VenueId("venue-1")
+TYPES: Mapping[EffectClass, JobType] = {
+    job_type.effect_class: job_type for job_type in (*discover().values(), MINT, WEBHOOK)
+}
+DELAYS = (0, 0, 0, 0, 5 * SECOND, 14 * MINUTE, 20 * MINUTE, 3 * HOUR)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a schedule."""
+
+    seed: str
+    violation: str | None
+    events: int
+    trace: list[str]
+    states: Mapping[str, int]
+
+
+def run_schedule(effect_class: EffectClass, number: int, *, tracing: bool = False) -> Report:
+    """Run one schedule of one effect class; the same number is the same schedule."""
+    return Schedule(effect_class, number, tracing).run()
+
+
+class Schedule:
+    """The actors of one schedule and the world they share."""
+
+    def __init__(self, effect_class: EffectClass, number: int, tracing: bool) -> None:
+        self.world = World(f"{effect_class}-{number}", tracing)
+        chance = self.world.chance
+        self.world.faults_left = chance.choice((0, 2, 5, 10, 20))
+        self.world.storm_ends = chance.choice((2 * MINUTE, 10 * MINUTE, 40 * MINUTE, 30 * HOUR))
+        self.job_type = TYPES[effect_class]
+        self.types = {self.job_type.name: self.job_type}
+        self.provided = Provided(self.world)
+        self.watch = Watch(self.world, self.provided, effect_class)
+        self.store = WatchedStore(self.watch, self._tick_for)
+        self.leases = MemoryLeases()
+        self.queues = SimQueues(self.world, self._invoke)
+        self._ticks: set[int] = set()
+        self._started = 0
+
+    def run(self) -> Report:
+        """Run until nothing moves any more, or an invariant breaks."""
+        violation: str | None = None
+        try:
+            self._clients()
+            self._operators()
+            self._poison()
+            self.world.at(self.world.storm_ends, self._calm)
+            self.world.run()
+            self.watch.over(self.store, self.queues.dead)
+        except Violation as broken:
+            violation = str(broken)
+        except Endless:
+            violation = "1: the schedule does not come to an end"
+        states: dict[str, int] = {}
+        for job in self.store.jobs.values():
+            states[job.state] = states.get(job.state, 0) + 1
+        return Report(self.world.seed, violation, self.world.events, self.world.trace, states)
+
+    # --- clients
+
+    def _clients(self) -> None:
+        """Some keys, each with a few submissions: doubles, changed payloads, repetitions after a 503."""
+        chance = self.world.chance
+        for index in range(chance.choice((1, 1, 2))):
+            given = f"key-{index}" if chance.random() < 0.6 else None
+            options = (chance.choice(DELAYS), chance.choice((1, 2, 3, 10)), chance.choice((5, 5, 10)))
+            for submission in range(chance.choice((1, 1, 2, 3))):
+                changed = given is not None and submission > 0 and chance.random() < 0.25
+                when = chance.choice((0, 10, 200, 5 * SECOND, 3 * MINUTE, 25 * HOUR))
+                data = _payload(self.job_type, index, changed)
+                self.world.at(when, lambda d=data, g=given, o=options: self._submit(d, g, o, 3))  # type: ignore[misc]  # defaults bind
+
+    def _submit(
+        self, data: dict[str, Any], given: str | None, options: tuple[int, int, int], tries: int
+    ) -> None:
+        process = self._process("api")
+        delay, attempts, priority = options
+        submission = Submission(
+            job_type=self.job_type,
+            data=data,
+            venue_id=VENUE,
+            user_id=UserId("user-1"),
+            submitted_by="service-1",
+            priority=priority,
+            attempts=attempts,
+            delay=timedelta(milliseconds=delay),
+            key=given,
+            callback_url=None,
+        )
+
+        def again() -> None:
+            if tries > 1:
+                self.world.at(
+                    self.world.now + 2 * SECOND, lambda: self._submit(data, given, options, tries - 1)
+                )
+
+        def submit() -> None:
+            # Whether the client ever reads its answer is told by nothing but the process staying alive.
+            store = SimStore(process, self.store)
+            use_case = Submit(
+                store=store,
+                queue=SimQueue(process, self.queues),
+                clock=process,
+                chance=process,
+                journal=process,
+            )
+            try:
+                accepted = use_case.submit(submission)
+            except KeyConflict as conflict:
+                self._conflicts(conflict, data)
+                return
+            except QueueServiceError as error:
+                self.world.note(process.name, f"answers 503 {error.code}")
+                again()
+                return
+            job = accepted.job
+            self.world.note(process.name, f"answers {200 if accepted.deduplicated else 201} {job.id}")
+            self.watch.answered(
+                Answered(
+                    at=self.world.now,
+                    key=job.key_id,
+                    payload=str(data),
+                    job_id=job.id,
+                    period=self.job_type.key_period,
+                    created=not accepted.deduplicated,
+                ),
+                self.store,
+                natural=given is None,
+            )
+
+        process.start(submit)
+        self.world.at(self.world.now + 30 * SECOND, lambda: again() if process.dead else None)
+
+    def _conflicts(self, conflict: KeyConflict, data: dict[str, Any]) -> None:
+        for answer in self.watch.answers:
+            if answer.job_id == conflict.job_id and answer.payload == str(data):
+                raise Violation(f"6: the same payload as that of {conflict.job_id} was a conflict")
+
+    # --- consumers and dispatchers
+
+    def _process(self, kind: str) -> Process:
+        self._started += 1
+        name = f"{kind}-{self._started}"
+        # Who answers over HTTP is cut off by the gateway; an acceptance never takes longer than that.
+        return Process(self.world, name, 29, zombie=0) if kind == "api" else Process(self.world, name)
+
+    def _invoke(self, tier: Tier, lane: Lane, received: list[Received]) -> None:
+        process = self._process("consumer")
+        if self.world.tracing:
+            ids = " ".join(f"{message.message_id}x{message.receives}" for message in received)
+            self.world.note(process.name, f"receives {ids}")
+
+        def consume() -> None:
+            try:
+                keep = self._worker(process, tier, lane).run_batch(received, ends=process.ends)
+            except QueueServiceError as error:
+                self.world.note(process.name, f"fails: {error.code}")
+                return
+            for message in received:
+                if message.message_id not in keep:
+                    self.queues.delete(tier, lane, message.message_id)
+
+        process.start(consume)
+
+    def _worker(self, process: Process, tier: Tier, lane: Lane) -> Worker:
+        execute = Execute(
+            store=SimStore(process, self.store),
+            providers=SimProviders(process, self.provided),
+            types=self.types,
+            clock=process,
+            chance=process,
+            crew=process,
+            journal=process,
+        )
+        return Worker(
+            tier=tier,
+            execute=execute,
+            queue=SimQueue(process, self.queues),
+            inbox=SimInbox(process, self.queues, tier, lane),
+            journal=process,
+        )
+
+    def _tick_for(self, look: datetime) -> None:
+        """Have `dispatch` run at the first full minute at which it could find this look."""
+        due = round((look - TIMING.look_ahead - self.world.moment()) / timedelta(milliseconds=1))
+        minute = -(-(self.world.now + max(due, 1)) // MINUTE)
+        if minute not in self._ticks:
+            self._ticks.add(minute)
+            self.world.at(minute * MINUTE, lambda: self._tick(minute))
+
+    def _tick(self, minute: int) -> None:
+        self._ticks.discard(minute)
+        if not any(job.next_look is not None for job in self.store.jobs.values()):
+            return
+        self.world.at((minute + 1) * MINUTE - 1, self._tick_again)
+        for _ in range(2 if self.world.strikes(self.world.weather.duplicate) else 1):
+            process = self._process("dispatch")
+            process.start(lambda process=process: self._dispatch(process))  # type: ignore[misc]  # defaults bind
+
+    def _tick_again(self) -> None:
+        for job in self.store.jobs.values():
+            if job.next_look is not None:
+                self._tick_for(job.next_look)
+
+    def _dispatch(self, process: Process) -> None:
+        dispatch = Dispatch(
+            store=SimStore(process, self.store),
+            queue=SimQueue(process, self.queues),
+            leases=SimLeases(process, self.leases),
+            clock=process,
+            chance=process,
+            journal=process,
+        )
+        try:
+            dispatch.run(ends=process.ends)
+        except QueueServiceError as error:
+            self.world.note(process.name, f"fails: {error.code}")
+
+    # --- operators
+
+    def _operators(self) -> None:
+        chance = self.world.chance
+        for _ in range(chance.choice((0, 0, 1, 3))):
+            when = chance.choice((500, 20 * SECOND, 2 * MINUTE, 12 * MINUTE, 7 * HOUR, 26 * HOUR))
+            what = chance.choice(("cancel", "retry", "resolve", "pause", "stop"))
+            self.world.at(when + chance.randrange(3 * SECOND), lambda what=what: self._operate(what))  # type: ignore[misc]  # defaults bind
+
+    def _operate(self, what: str) -> None:
+        if what in ("pause", "stop"):
+            self._control(what)
+            return
+        jobs = list(self.store.jobs.values())
+        if not jobs:
+            return
+        job = self.world.chance.choice(jobs)
+        process = self._process("operator")
+        process.start(lambda: self._act(process, what, job))
+
+    def _act(self, process: Process, what: str, job: Job) -> None:
+        manage = Manage(
+            store=SimStore(process, self.store),
+            queue=SimQueue(process, self.queues),
+            types=self.types,
+            clock=process,
+            chance=process,
+            journal=process,
+        )
+        order = Order(job.id, VENUE, "operator-1", "simulation")
+        try:
+            if what == "cancel":
+                manage.cancel(order)
+                self.watch.cancelled(job.id, self.store)
+            elif what == "retry":
+                manage.retry(order)
+            else:
+                self._resolve(manage, order, job)
+        except ActionRefused as refused:
+            self.world.note(process.name, f"{what} of {job.id}: 409 {refused.code}")
+        except QueueServiceError as error:
+            self.world.note(process.name, f"{what} of {job.id} fails: {error.code}")
+
+    def _resolve(self, manage: Manage, order: Order, job: Job) -> None:
+        """Resolve by the truth: what the operator finds at the provider, once nothing can happen any more."""
+        if self.provided.may_still_happen(job.id) or self.store.jobs[job.id].state is not State.PARKED:
+            return
+        if self.provided.effects.get(job.id):
+            self.watch.vouched.add(job.id)
+            resolution = Resolution.COMPLETED
+        else:
+            self.provided.certain(job.id)
+            resolution = self.world.chance.choice((Resolution.FAILED, Resolution.RETRY))
+        manage.resolve(order, resolution)
+
+    def _control(self, what: str) -> None:
+        length = self.world.chance.choice((30 * SECOND, 10 * MINUTE, 25 * HOUR))
+        until = self.world.now + length
+        now = self.world.moment()
+        known = self.world.chance.random() < 0.5
+        scope, value = (Scope.TIER, self.job_type.tier.value) if what == "pause" else (Scope.ALL, "")
+        control = Control(scope, value, "simulation", "operator-1", now, self._end(until) if known else None)
+        self.world.note("operator", f"{what}s {scope} for {length / 1000:.0f} s, {'' if known else 'not '}told")
+        self.store.controls = self.store.controls.started(control)
+        self.world.at(min(until, max(self.world.storm_ends, self.world.now)), lambda: self._lift(scope, value))
+
+    def _end(self, until: int) -> datetime:
+        return self.world.moment(until - self.world.now)
+
+    def _lift(self, scope: Scope, value: str) -> None:
+        self.store.controls = self.store.controls.lifted(scope, value, self.world.moment())
+
+    # --- the rest
+
+    def _poison(self) -> None:
+        if self.world.chance.random() < 0.1:
+            self.queues.put(self.job_type.tier, Lane.MAIN, '{"poison":true}')
+
+    def _calm(self) -> None:
+        """End the storm: no more faults, nothing held back; now every open job must end."""
+        self.world.note("world", "--- the storm is over ---")
+        if self.store.controls.entries:
+            self.store.controls = Controls(
+                tuple(
+                    entry
+                    if entry.until is not None and entry.until <= self.world.moment()
+                    else Control(
+                        entry.scope, entry.value, entry.reason, entry.owner, entry.since, self.world.moment()
+                    )
+                    for entry in self.store.controls.entries
+                ),
+                self.store.controls.version + 1,
+            )
+        self.watch.calm(self.store)
+
+
+def _payload(job_type: JobType, index: int, changed: bool) -> dict[str, Any]:
+    data = dict(job_type.example)
+    for name, value in data.items():
+        if isinstance(value, str) and name in ("orderId", "to"):
+            data[name] = f"{index}{'x' if changed else ''}{value}"
+    return data or {"number": index, "changed": changed}
