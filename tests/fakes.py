@@ -120,7 +120,7 @@ class MemoryStore:
             if job.id in self.jobs:
                 return False
             payload = job.payload or {}
-            if len(json.dumps(payload)) > APART_ABOVE:
+            if len(json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()) > APART_ABOVE:
                 self.payloads[job.id] = payload
                 job = replace(job, payload=None, payload_apart=True)
             self.jobs[job.id] = job
@@ -150,10 +150,10 @@ class MemoryStore:
         with self._lock:
             current = self.jobs.get(before.id)
             if current is None or current.version != before.version:
-                return Outdated(current)
+                return outdated(current)
             if (before.next_look, before.looks) == (after.next_look, after.looks):
                 after = replace(after, next_look=current.next_look, looks=current.looks)
-            if before.overdue == after.overdue:
+            if before.overdue == after.overdue and after.next_look is not None:
                 after = replace(after, overdue=current.overdue)
             self.jobs[before.id] = replace(after, payload=current.payload, payload_apart=current.payload_apart)
             return Saved()
@@ -165,7 +165,7 @@ class MemoryStore:
             held = self.keys.get(take_back.id) if take_back else None
             current = self.jobs.get(change.before.id)
             if current is None or current.version != change.before.version:
-                return Outdated(current)
+                return outdated(current)
             if take_back and held and held.job_id != take_back.job_id:
                 return KeyTaken(held.job_id)
             result = self.save_one(change)
@@ -195,7 +195,7 @@ class MemoryStore:
         with self._lock:
             current = self.jobs.get(before.id)
             if current is None or (current.next_look, current.looks) != (before.next_look, before.looks):
-                return Outdated(current)
+                return outdated(current)
             self.jobs[before.id] = replace(
                 current, next_look=after.next_look, looks=after.looks, overdue=after.overdue
             )
@@ -214,6 +214,11 @@ class MemoryStore:
 
     def ping(self) -> None:
         pass
+
+
+def outdated(current: Job | None) -> Outdated:
+    """Return the record that stands instead; like the real tables, without its payload."""
+    return Outdated(None if current is None else replace(current, payload=None))
 
 
 def shard_of(job_id: JobId) -> int:

@@ -1,0 +1,253 @@
+"""The backends that the contract suites run on, each behind the same few words."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from time import sleep
+from typing import Any, Protocol
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ReadTimeoutError
+
+from chalicelib.aws.clients import Clients
+from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
+from chalicelib.aws.job_store import DynamoJobStore
+from chalicelib.aws.leases import DynamoLeases
+from chalicelib.aws.tables import Tables
+from chalicelib.domain.policies import Lane, Tier
+from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Received
+from tests.fakes import MemoryLeases, MemoryQueue, MemoryStore
+from tests.template import table
+
+SHOWN = timedelta(seconds=2)  # visibility time-out of the queues under test
+
+
+class Records(Protocol):
+    """A backend of the records."""
+
+    @property
+    def store(self) -> JobStore: ...
+
+    @property
+    def leases(self) -> Leases: ...
+
+    def audited(self) -> list[str]:
+        """Return the ids of all audit entries, in order."""
+        ...
+
+
+class MemoryRecords:
+    """The fakes."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.leases = MemoryLeases()
+
+    def audited(self) -> list[str]:
+        return sorted(entry.id for entry in self.store.audit)
+
+
+@dataclass(frozen=True)
+class DynamoRecords:
+    """The DynamoDB adapters, and the client below them to look at items with."""
+
+    client: Any
+    tables: Tables
+
+    @property
+    def store(self) -> DynamoJobStore:
+        return DynamoJobStore(self.client, self.tables)
+
+    @property
+    def leases(self) -> DynamoLeases:
+        return DynamoLeases(self.client, self.tables.queue_controls)
+
+    def audited(self) -> list[str]:
+        items = self.client.scan(TableName=self.tables.audit_log)["Items"]
+        return sorted(item["id"]["S"] for item in items)
+
+    def item(self, item_id: str) -> dict[str, Any] | None:
+        """Return an item of the jobs table as it is stored."""
+        key = {"id": {"S": item_id}}
+        answer = self.client.get_item(TableName=self.tables.jobs, Key=key, ConsistentRead=True)
+        item: dict[str, Any] | None = answer.get("Item")
+        return item
+
+    def index(self, name: str, hash_key: str, value: str) -> list[str]:
+        """Return the ids under a hash key of an index, in its order."""
+        answer = self.client.query(
+            TableName=self.tables.jobs,
+            IndexName=name,
+            KeyConditionExpression=f"{hash_key} = :value",
+            ExpressionAttributeValues={":value": {"S": value}},
+        )
+        return [item["id"]["S"] for item in answer["Items"]]
+
+
+def tables_of(environment: Mapping[str, str]) -> Tables:
+    """Return the tables that an environment names."""
+    return Tables(
+        jobs=environment["JOBS_TABLE"],
+        idempotency_keys=environment["IDEMPOTENCY_KEYS_TABLE"],
+        queue_controls=environment["QUEUE_CONTROLS_TABLE"],
+        audit_log=environment["AUDIT_LOG_TABLE"],
+    )
+
+
+def made_tables(client: Any, prefix: str) -> Tables:
+    """Make the template's tables where there is no CloudFormation."""
+    names = {"JobsTable": "jobs", "IdempotencyKeysTable": "keys"}
+    names |= {"QueueControlsTable": "controls", "AuditLogTable": "audit"}
+    for logical, name in names.items():
+        client.create_table(TableName=f"{prefix}-{name}", **table(logical))
+    return Tables(*(f"{prefix}-{name}" for name in names.values()))
+
+
+class Queues(Protocol):
+    """A backend of the queues."""
+
+    @property
+    def queue(self) -> JobQueue: ...
+
+    def inbox(self, tier: Tier, lane: Lane) -> Inbox: ...
+
+    def receive(self, tier: Tier, lane: Lane) -> list[Received]:
+        """Return the messages that a consumer is given now."""
+        ...
+
+    def buried(self, tier: Tier) -> list[str]:
+        """Return the bodies in a dead-letter queue."""
+        ...
+
+    def wait(self, by: timedelta) -> None:
+        """Let time pass."""
+        ...
+
+
+class MemoryQueues:
+    """The fakes, on a clock that is moved."""
+
+    def __init__(self) -> None:
+        self.queue = MemoryQueue()
+
+    def inbox(self, tier: Tier, lane: Lane) -> Inbox:
+        return self.queue.inbox(tier, lane)
+
+    def receive(self, tier: Tier, lane: Lane) -> list[Received]:
+        return self.queue.receive(tier, lane, visibility=SHOWN)
+
+    def buried(self, tier: Tier) -> list[str]:
+        return list(self.queue.dead.get(tier, []))
+
+    def wait(self, by: timedelta) -> None:
+        self.queue.clock.advance(by)
+
+
+class SqsQueues:
+    """The SQS adapters on real time."""
+
+    def __init__(self, client: Any, environment: Mapping[str, str]) -> None:
+        self._client = client
+        suffixes = {Lane.MAIN: "", Lane.EXPRESS: "_EXPRESS"}
+        self.urls = {
+            (tier, lane): environment[f"{tier.upper()}_QUEUE{suffix}_URL"]
+            for tier in Tier
+            for lane, suffix in suffixes.items()
+        }
+        self.dead_letters = {tier: environment[f"{tier.upper()}_QUEUE_DLQ_URL"] for tier in Tier}
+        self.queue = SqsJobQueue(client, self.urls, self.dead_letters)
+
+    def inbox(self, tier: Tier, lane: Lane) -> Inbox:
+        return SqsInbox(self._client, self.urls[tier, lane])
+
+    def receive(self, tier: Tier, lane: Lane) -> list[Received]:
+        found = self._receive(self.urls[tier, lane])
+        return [
+            Received(
+                each["MessageId"],
+                each["Body"],
+                each["ReceiptHandle"],
+                int(each["Attributes"]["ApproximateReceiveCount"]),
+            )
+            for each in found
+        ]
+
+    def buried(self, tier: Tier) -> list[str]:
+        return [each["Body"] for each in self._receive(self.dead_letters[tier])]
+
+    def wait(self, by: timedelta) -> None:
+        sleep(by.total_seconds())
+
+    def _receive(self, url: str) -> list[Any]:
+        answer = self._client.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+        )
+        messages: list[Any] = answer.get("Messages", [])
+        return messages
+
+
+class Faults:
+    """Faults on the wire of one botocore client, below everything that its user can see."""
+
+    def __init__(self, client: Any, service: str) -> None:
+        self._client = client
+        self._event = f"before-send.{service}"
+        self.calls: list[str] = []
+        self._orders: dict[str, list[Callable[[Any], Any]]] = {}
+        client.meta.events.register(self._event, self._before_send)
+
+    def order(self, operation: str, *faults: Callable[[Any], Any]) -> None:
+        """Let the next calls of an operation meet these faults, one each; later ones go through."""
+        self._orders.setdefault(operation, []).extend(faults)
+
+    def lose_reply(self, request: Any) -> Any:
+        """Deliver the request, and never its reply."""
+        self._client._endpoint.http_session.send(request)
+        raise ReadTimeoutError(endpoint_url=request.url)
+
+    def lose_request(self, request: Any) -> Any:
+        """Deliver nothing, and look like a lost reply."""
+        raise ReadTimeoutError(endpoint_url=request.url)
+
+    def answer(self, status: int, body: Mapping[str, Any]) -> Callable[[Any], Any]:
+        """Answer without delivering the request."""
+
+        def reply(request: Any) -> Any:
+            return AWSResponse(request.url, status, {}, _Body(json.dumps(body).encode()))
+
+        return reply
+
+    def throttle(self, request: Any) -> Any:
+        """Answer as a table does that is asked too much."""
+        name = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"
+        return self.answer(400, {"__type": name, "message": "too much"})(request)
+
+    def fail(self, request: Any) -> Any:
+        """Answer as a service does that is broken."""
+        return self.answer(500, {"__type": "InternalServerError", "message": "broken"})(request)
+
+    def _before_send(self, request: Any, event_name: str, **_: Any) -> Any:
+        operation = event_name.rsplit(".", 1)[-1]
+        self.calls.append(operation)
+        orders = self._orders.get(operation)
+        return orders.pop(0)(request) if orders else None
+
+
+class _Body:
+    """The raw body of a made-up answer."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, **_: Any) -> Any:
+        yield self._content
+
+
+def client(service: str, environment: Mapping[str, str]) -> Any:
+    """Return the deployed code's own client of a service, made in this environment."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        return getattr(Clients(), service)
