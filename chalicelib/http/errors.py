@@ -48,7 +48,7 @@ def reply(status: int, body: Any, headers: Mapping[str, str] | None = None) -> R
     """Return a JSON answer; no answer is to be kept by anybody on the way."""
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
     fixed = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-    return Response(text, headers={**fixed, **(headers or {})}, status_code=status)
+    return Response(text, headers={**fixed, **HEADERS.get(status, {}), **(headers or {})}, status_code=status)
 
 
 def answer(error: Exception, journal: Journal) -> Response:
@@ -98,4 +98,4 @@ def _error(
     body: dict[str, Any] = {"error": code, "message": message}
     if details:
         body["details"] = [{"field": problem.field, "message": problem.message} for problem in details]
-    return reply(status, body, {**HEADERS.get(status, {}), **(headers or {})})
+    return reply(status, body, headers)

@@ -71,7 +71,7 @@ def _problems(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any], p
     if keyword in ("additionalProperties", "unevaluatedProperties"):
         return [Problem(field_of([*path, key]), REMOVE) for key in value]
     if keyword == "pattern" and (wanted := _description(schema, error.schema_path)):
-        return [Problem(field_of(path), f"Send {wanted}.")]
+        return [Problem(field_of(path), f"Send this: {wanted.rstrip('.')}.")]
     advice = ADVICE.get(keyword)
     return [Problem(field_of(path) or "body", advice(value) if advice else OTHERWISE)]
 

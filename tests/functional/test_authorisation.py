@@ -1,0 +1,193 @@
+"""Who may do what: one row per route and role; a route or a job type without a row fails.
+
+`own`, `other` and `none` say how the token's venue stands to the job's: the same, another, or none at all.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import pytest
+from chalice.test import HTTPResponse
+
+from app import app
+from chalicelib import wiring
+from chalicelib.domain.job import UserId
+from chalicelib.domain.jobtype import PLATFORM_ONLY, JobType
+from chalicelib.domain.policies import Role
+from chalicelib.jobtypes import discover
+from tests.front import OTHER, OWN, Front
+
+VENUES = {"own": OWN, "other": OTHER, "none": None}
+
+# POST /v1/jobs by role and the token's venue, when the body names OWN as the venue: for types that venues may
+# submit, and for those that only the platform may. Closed unless it says 201.
+MAY_SUBMIT: dict[tuple[Role, str], tuple[int, int]] = {
+    (Role.USER, "own"): (403, 403),
+    (Role.USER, "other"): (403, 403),
+    (Role.USER, "none"): (403, 403),
+    (Role.VENUE_ADMIN, "own"): (201, 403),
+    (Role.VENUE_ADMIN, "other"): (403, 403),
+    (Role.VENUE_ADMIN, "none"): (403, 403),
+    (Role.SERVICE, "own"): (201, 201),
+    (Role.SERVICE, "other"): (201, 201),
+    (Role.SERVICE, "none"): (201, 201),
+    (Role.ADMIN, "own"): (201, 201),
+    (Role.ADMIN, "other"): (201, 201),
+    (Role.ADMIN, "none"): (201, 201),
+}
+# GET /v1/jobs/{id} of a job of OWN, made on behalf of nobody: the status, and whether its data is shown.
+MAY_READ: dict[tuple[Role, str], tuple[int, bool]] = {
+    (Role.USER, "own"): (404, False),
+    (Role.USER, "other"): (404, False),
+    (Role.USER, "none"): (404, False),
+    (Role.VENUE_ADMIN, "own"): (200, True),
+    (Role.VENUE_ADMIN, "other"): (404, False),
+    (Role.VENUE_ADMIN, "none"): (404, False),
+    (Role.SERVICE, "own"): (200, False),
+    (Role.SERVICE, "other"): (200, False),
+    (Role.SERVICE, "none"): (200, False),
+    (Role.ADMIN, "own"): (200, True),
+    (Role.ADMIN, "other"): (200, True),
+    (Role.ADMIN, "none"): (200, True),
+}
+ROUTES: dict[tuple[str, str], object] = {
+    ("POST", "/v1/jobs"): MAY_SUBMIT,
+    ("GET", "/v1/jobs/{job_id}"): MAY_READ,
+    ("GET", "/health"): "public",
+    ("GET", "/ready"): "public",
+}
+# Who may submit which job type (section 6 of the contract).
+SUBMITTED_BY: dict[str, str] = {
+    "payment.process": "venues",
+    "email.send": "venues",
+    "payment.payout": "platform",
+}
+
+
+def types() -> dict[str, JobType]:
+    """Return the job types that there are, and payouts, which venues may not submit."""
+    found = dict(discover())
+    payout = replace(found["payment.process"], name="payment.payout", aliases=(), submitters=PLATFORM_ONLY)
+    return {"payment.payout": payout, **found}
+
+
+TYPES = types()
+CELLS = list(product(Role, VENUES))
+
+
+@pytest.fixture
+def front() -> Iterator[Front]:
+    yield Front(types=TYPES)
+    wiring.install(None)
+
+
+def body(job_type: str, **changes: Any) -> dict[str, Any]:
+    return {"type": job_type, "data": dict(TYPES[job_type].example), **changes}
+
+
+def test_every_route_and_method_has_its_row() -> None:
+    served = {(method, path) for path, methods in app.routes.items() for method in methods}
+    assert served == set(ROUTES)
+
+
+def test_every_role_and_venue_has_its_cell() -> None:
+    assert set(MAY_SUBMIT) == set(MAY_READ) == set(CELLS)
+
+
+def test_every_job_type_has_its_row() -> None:
+    assert set(TYPES) == set(SUBMITTED_BY)
+
+
+@pytest.mark.parametrize("job_type", TYPES)
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_submit_what(front: Front, role: Role, venue: str, job_type: str) -> None:
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    response = front.post(body(job_type, onBehalfOf={"venueId": OWN}), token=token)
+    venues, platform = MAY_SUBMIT[role, venue]
+    assert response.status_code == (venues if SUBMITTED_BY[job_type] == "venues" else platform)
+    jobs = list(front.store.jobs.values())
+    assert [job.venue_id for job in jobs] == ([OWN] if response.status_code == 201 else [])
+
+
+@pytest.mark.parametrize("job_type", TYPES)
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_read_what(front: Front, role: Role, venue: str, job_type: str) -> None:
+    sample = submitted(front, job_type)
+    response = front.get(f"/v1/jobs/{sample}", token=front.token(role, sub="caller", venue=VENUES[venue]))
+    status, whole = MAY_READ[role, venue]
+    assert response.status_code == status
+    if status == 200:
+        data = response.json_body["data"]
+        example = dict(TYPES[job_type].example)
+        assert data == (example if whole else dict.fromkeys(example, "[redacted]"))
+
+
+@pytest.mark.parametrize("job_type", TYPES)
+@pytest.mark.parametrize("venue", VENUES)
+def test_a_user_reads_the_jobs_made_on_its_behalf_and_no_others(
+    front: Front, venue: str, job_type: str
+) -> None:
+    sample = submitted(front, job_type, userId="user-7")
+    mine = front.get(f"/v1/jobs/{sample}", token=front.token("user", sub="user-7", venue=VENUES[venue]))
+    assert (mine.status_code, mine.json_body["data"]) == (200, dict(TYPES[job_type].example))
+    theirs = front.get(f"/v1/jobs/{sample}", token=front.token("user", sub="user-8", venue=VENUES[venue]))
+    assert theirs.status_code == 404
+
+
+def test_a_user_does_not_read_what_its_name_submitted_as_something_else(front: Front) -> None:
+    front.post(body("payment.process"), token=front.token("service", sub="user-7"))
+    assert front.get("/v1/jobs/job_000001", token=front.token("user", sub="user-7")).status_code == 404
+
+
+@pytest.mark.parametrize(("role", "venue"), [cell for cell in CELLS if MAY_READ[cell][0] == 404])
+def test_a_foreign_job_and_an_unknown_one_are_told_apart_by_nobody(
+    front: Front, role: Role, venue: str
+) -> None:
+    sample = submitted(front, "payment.process", userId="user-7")
+    token = front.token(role, sub="user-8", venue=VENUES[venue])
+    foreign, unknown = front.get(f"/v1/jobs/{sample}", token=token), front.get("/v1/jobs/job_9", token=token)
+    assert everything(foreign) == everything(unknown)
+
+
+def test_a_venue_may_submit_without_naming_itself_and_by_naming_itself(front: Front) -> None:
+    token = front.token("venue_admin")
+    assert front.post(body("payment.process"), token=token).status_code == 201
+    named = body("email.send", onBehalfOf={"venueId": OWN, "userId": "user-7"})
+    assert front.post(named, token=token).status_code == 201
+    assert [job.user_id for job in front.store.jobs.values()] == [None, UserId("user-7")]
+
+
+@pytest.mark.parametrize("role", [Role.SERVICE, Role.ADMIN])
+def test_the_platform_submits_for_its_tokens_venue_unless_it_names_another(front: Front, role: Role) -> None:
+    token = front.token(role)
+    front.post(body("payment.process"), token=token)
+    front.post(body("payment.process", onBehalfOf={"venueId": OTHER}), token=token)
+    assert [job.venue_id for job in front.store.jobs.values()] == [OWN, OTHER]
+
+
+@pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule != "public"])
+def test_every_other_route_asks_for_a_token(front: Front, method: str, path: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = front.client.http.request(method, path.replace("{job_id}", "job_1"), headers=headers)
+    assert response.status_code == 401
+
+
+@pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule == "public"])
+def test_a_public_route_asks_nobody(front: Front, method: str, path: str) -> None:
+    assert front.client.http.request(method, path).status_code == 200
+
+
+def submitted(front: Front, job_type: str, **behalf: str) -> str:
+    """Return the id of a job of OWN."""
+    made = front.post(
+        body(job_type, onBehalfOf={"venueId": OWN, **behalf}), token=front.token("admin", sub="platform")
+    )
+    assert made.status_code == 201
+    return str(made.json_body["jobId"])
+
+
+def everything(response: HTTPResponse) -> tuple[int, bytes, dict[str, str]]:
+    """Return all that a caller could compare."""
+    return response.status_code, response.body, dict(response.headers)
