@@ -28,7 +28,7 @@ from local.rest import Answer, Client
 
 TIMING = {"absence_after": 4, "poll_every": 1, "clock_skew": 1}  # seconds
 FAULTS = (
-    ("stripe", "status-500", 3),
+    ("stripe", "status-503", 3),
     ("stripe", "status-429", 5),
     ("stripe", "timeout-before-apply", 2),
     ("stripe", "timeout-after-apply", 3),
@@ -286,7 +286,7 @@ def _conclude(
         print(f"  {name:<14}{count:>8}")
     faults = ", ".join(f"{provider} {mode} x {count}" for (provider, mode), count in struck.items() if count)
     print(f"\n  faults survived: {faults or 'none struck'}")
-    print(f"  {rows['accepted'] / seconds:.0f} jobs a second, from the first request to the last job at rest\n")
+    print(f"  from the first request to the last job at rest: {seconds:.1f} s\n")
     if disagreements:
         print("The ledger and the records DO NOT agree:")
         for line in disagreements:
