@@ -56,7 +56,7 @@ class NoProviders:
         raise AssertionError("The front asked for a provider.")
 
 
-@dataclass
+@dataclass(repr=False)
 class Front:
     """The app with its adapters in sight."""
 
