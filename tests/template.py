@@ -1,5 +1,6 @@
 """The deployed template as plain data."""
 
+from functools import cache
 from typing import Any
 
 import yaml  # type: ignore[import-untyped] # ships no types
@@ -21,6 +22,7 @@ def _short_form(loader: Any, suffix: str, node: Any) -> dict[str, Any]:
 _Loader.add_multi_constructor("!", _short_form)
 
 
+@cache
 def template() -> dict[str, Any]:
     """Return the template."""
     read: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - a SafeLoader

@@ -86,16 +86,6 @@ class DynamoRecords:
         return [item["id"]["S"] for item in answer["Items"]]
 
 
-def tables_of(environment: Mapping[str, str]) -> Tables:
-    """Return the tables that an environment names."""
-    return Tables(
-        jobs=environment["JOBS_TABLE"],
-        idempotency_keys=environment["IDEMPOTENCY_KEYS_TABLE"],
-        queue_controls=environment["QUEUE_CONTROLS_TABLE"],
-        audit_log=environment["AUDIT_LOG_TABLE"],
-    )
-
-
 def made_tables(client: Any, prefix: str) -> Tables:
     """Make the template's tables where there is no CloudFormation."""
     names = {"JobsTable": "jobs", "IdempotencyKeysTable": "keys"}
@@ -149,7 +139,7 @@ class SqsQueues:
     """The SQS adapters on real time."""
 
     def __init__(self, client: Any, environment: Mapping[str, str]) -> None:
-        self._client = client
+        self.client = client
         suffixes = {Lane.MAIN: "", Lane.EXPRESS: "_EXPRESS"}
         self.urls = {
             (tier, lane): environment[f"{tier.upper()}_QUEUE{suffix}_URL"]
@@ -160,7 +150,7 @@ class SqsQueues:
         self.queue = SqsJobQueue(client, self.urls, self.dead_letters)
 
     def inbox(self, tier: Tier, lane: Lane) -> Inbox:
-        return SqsInbox(self._client, self.urls[tier, lane])
+        return SqsInbox(self.client, self.urls[tier, lane])
 
     def receive(self, tier: Tier, lane: Lane) -> list[Received]:
         found = self._receive(self.urls[tier, lane])
@@ -181,7 +171,7 @@ class SqsQueues:
         sleep(by.total_seconds())
 
     def _receive(self, url: str) -> list[Any]:
-        answer = self._client.receive_message(
+        answer = self.client.receive_message(
             QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
         )
         messages: list[Any] = answer.get("Messages", [])
@@ -196,7 +186,13 @@ class Faults:
         self._event = f"before-send.{service}"
         self.calls: list[str] = []
         self._orders: dict[str, list[Callable[[Any], Any]]] = {}
-        client.meta.events.register(self._event, self._before_send)
+
+    def __enter__(self) -> "Faults":
+        self._client.meta.events.register(self._event, self._before_send)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.meta.events.unregister(self._event, self._before_send)
 
     def order(self, operation: str, *faults: Callable[[Any], Any]) -> None:
         """Let the next calls of an operation meet these faults, one each; later ones go through."""
@@ -250,4 +246,6 @@ def client(service: str, environment: Mapping[str, str]) -> Any:
     with pytest.MonkeyPatch.context() as patched:
         for name, value in environment.items():
             patched.setenv(name, value)
+        # Fifty threads on two cores wait longer for an emulator than anybody for AWS.
+        patched.setattr("chalicelib.aws.clients.READ_TIMEOUT", 60.0)
         return getattr(Clients(), service)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
+from typing import Any
 
 import pytest
 
+from local.emulator import Emulator
 from local.sessions import environment
 from tests.contract.backends import (
     SHOWN,
@@ -17,7 +19,6 @@ from tests.contract.backends import (
     SqsQueues,
     client,
     made_tables,
-    tables_of,
 )
 from tests.dynamodb_local import DynamoDbLocal, NotInstalled
 
@@ -37,19 +38,28 @@ def dynamodb_local() -> Iterator[str]:
     running.stop()
 
 
-@pytest.fixture
-def on_ministack(new_stack: NewStack) -> Iterator[DynamoRecords]:
-    stack = new_stack()
-    made = client("dynamodb", stack)
-    yield DynamoRecords(made, tables_of(stack))
+@pytest.fixture(scope="session")
+def ministack_client(emulator: Emulator) -> Iterator[Any]:
+    made = client("dynamodb", environment(emulator.endpoint))
+    yield made
     made.close()
 
 
-@pytest.fixture
-def on_dynamodb_local(dynamodb_local: str) -> Iterator[DynamoRecords]:
+@pytest.fixture(scope="session")
+def dynamodb_local_client(dynamodb_local: str) -> Iterator[Any]:
     made = client("dynamodb", environment(dynamodb_local))
-    yield DynamoRecords(made, made_tables(made, f"t{next(_prefixes)}"))
+    yield made
     made.close()
+
+
+@pytest.fixture
+def on_ministack(ministack_client: Any) -> DynamoRecords:
+    return DynamoRecords(ministack_client, made_tables(ministack_client, f"t{next(_prefixes)}"))
+
+
+@pytest.fixture
+def on_dynamodb_local(dynamodb_local_client: Any) -> DynamoRecords:
+    return DynamoRecords(dynamodb_local_client, made_tables(dynamodb_local_client, f"t{next(_prefixes)}"))
 
 
 REAL = ["on_ministack", "on_dynamodb_local"]
@@ -72,9 +82,10 @@ def dynamo(request: pytest.FixtureRequest) -> DynamoRecords:
 
 
 @pytest.fixture
-def wire(dynamo: DynamoRecords) -> Faults:
+def wire(dynamo: DynamoRecords) -> Iterator[Faults]:
     """Return the wire between the store and its tables, for faults."""
-    return Faults(dynamo.client, "dynamodb")
+    with Faults(dynamo.client, "dynamodb") as faults:
+        yield faults
 
 
 @pytest.fixture
@@ -92,9 +103,3 @@ def queues(request: pytest.FixtureRequest) -> Queues:
         return MemoryQueues()
     made: SqsQueues = request.getfixturevalue("on_sqs")
     return made
-
-
-@pytest.fixture
-def dead_endpoint() -> Mapping[str, str]:
-    """Return an environment in which nothing listens at the endpoint."""
-    return environment("http://127.0.0.1:1")
