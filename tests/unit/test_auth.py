@@ -243,6 +243,16 @@ def test_the_scheme_is_read_in_any_case() -> None:
     assert principal_of(f"bearer {GOOD}").sub == "service-1"
 
 
+def test_a_token_that_was_let_in_is_not_let_in_for_ever() -> None:
+    header, tokens = f"Bearer {GOOD}", TOKENS
+    allowed = ring()
+    assert authenticate(header, keys=allowed, tokens=tokens, now=START).sub == "service-1"
+    with pytest.raises(Unauthenticated, match="expired"):
+        authenticate(header, keys=allowed, tokens=tokens, now=START + timedelta(hours=1))
+    with pytest.raises(Unauthenticated):
+        authenticate(header, keys=ring({"next": OTHER_SECRET}), tokens=tokens, now=START)
+
+
 class TestKeyRing:
     def setup_method(self) -> None:
         self.clock = ManualClock()
