@@ -48,7 +48,7 @@ def assembled(options: Options, api: Api, report: Report) -> Iterator[Endpoints]
         up.callback(api.stop)
         state = up.enter_context(_state(options, api.port))
         environment = up.enter_context(_emulator(options, state))
-        _may_send_from(SENDER, environment["AWS_ENDPOINT_URL"])
+        verify_sender(SENDER, environment["AWS_ENDPOINT_URL"])
         stand_ins = up.enter_context(
             StandIns(state=state / "stand-ins.sqlite", ses=environment["AWS_ENDPOINT_URL"])
         )
@@ -90,7 +90,7 @@ def _emulator(options: Options, state: Path) -> Iterator[dict[str, str]]:
         yield environment
 
 
-def _may_send_from(sender: str, aws: str) -> None:
+def verify_sender(sender: str, aws: str) -> None:
     """Let the emulated SES know the sender's domain as verified; it refuses others, as SES does."""
     client = session(aws).client("sesv2")
     try:

@@ -27,6 +27,7 @@ from local.reckoning import Reckoning, Record, reckon
 from local.rest import Answer, Client
 
 TIMING = {"absence_after": 4, "poll_every": 1, "clock_skew": 1}  # seconds
+# Not among them: a 500 that Stripe keeps under the key (status-500); it is replayed until a person retries.
 FAULTS = (
     ("stripe", "status-503", 3),
     ("stripe", "status-429", 5),
