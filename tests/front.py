@@ -13,7 +13,7 @@ from app import app
 from chalicelib import wiring
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Role
-from chalicelib.domain.ports import Mailer, Payments
+from chalicelib.domain.ports import Mailer, Payments, Providers
 from chalicelib.jobtypes import discover
 from chalicelib.settings import Settings
 from tests.fakes import (
@@ -63,6 +63,7 @@ class Front:
     types: Mapping[str, JobType] = field(default_factory=discover)
     clock: ManualClock = field(default_factory=ManualClock)
     store: MemoryStore = field(default_factory=MemoryStore)
+    providers: Providers = field(default_factory=NoProviders)
     journal: ListJournal = field(default_factory=ListJournal)
     token_keys: dict[str, str] = field(default_factory=lambda: {"local": SECRET})
 
@@ -74,7 +75,7 @@ class Front:
             queue=self.queue,
             inboxes=self.queue.inbox,
             leases=MemoryLeases(),
-            providers=NoProviders(),
+            providers=self.providers,
             read_token_keys=lambda: dict(self.token_keys),
             clock=self.clock,
             chance=SeededChance(),

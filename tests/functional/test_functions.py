@@ -1,0 +1,184 @@
+"""The functions that a queue or a clock calls, as Lambda calls them, over in-memory adapters."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from chalice.app import Rate, ScheduledEventConfig, SQSEventConfig
+
+from app import app
+from chalicelib import wiring
+from chalicelib.aws.clients import Clients
+from chalicelib.domain.job import JobId
+from chalicelib.domain.policies import Lane, Tier
+from chalicelib.domain.ports import Begun, Intent, Mail, Mailer, Money, PaymentOrder, Payments
+from chalicelib.settings import Settings
+from tests.fakes import ManualClock
+from tests.front import ENVIRONMENT, Front
+from tests.functional.test_jobs_api import BODY, MAIL
+
+QUEUES = {
+    "money-queue": (Tier.MONEY, Lane.MAIN, "consume_money"),
+    "money-queue-express": (Tier.MONEY, Lane.EXPRESS, "consume_money_express"),
+    "communication-queue": (Tier.COMMUNICATION, Lane.MAIN, "consume_communication"),
+    "communication-queue-express": (Tier.COMMUNICATION, Lane.EXPRESS, "consume_communication_express"),
+    "background-queue": (Tier.BACKGROUND, Lane.MAIN, "consume_background"),
+    "background-queue-express": (Tier.BACKGROUND, Lane.EXPRESS, "consume_background_express"),
+}
+
+
+class Context:
+    """What Lambda tells a function of its invocation."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+class Till:
+    """Payments that succeed at once."""
+
+    def __init__(self) -> None:
+        self.orders: list[PaymentOrder] = []
+
+    def create(self, order: PaymentOrder, *, key: str, deadline: datetime) -> Intent:
+        self.orders.append(order)
+        return Intent("pi_1", "succeeded", "ch_1", order.money, None, None, None, "req_1")
+
+    def confirm(self, intent_id: str, payment_method: str, *, key: str, deadline: datetime) -> Intent:
+        raise AssertionError("Nothing is to be confirmed again.")
+
+    def cancel(self, intent_id: str, *, key: str, deadline: datetime) -> Intent:
+        raise AssertionError("Nothing is to be cancelled.")
+
+    def retrieve(self, intent_id: str, *, deadline: datetime) -> Intent:
+        raise AssertionError("There is nothing to retrieve.")
+
+    def find(self, customer: str, job_id: JobId, *, since: datetime, deadline: datetime) -> Intent | None:
+        raise AssertionError("There is nothing to look for.")
+
+
+class Postbox:
+    """Mail that is taken at once."""
+
+    def __init__(self) -> None:
+        self.mails: list[Mail] = []
+
+    def send(self, mail: Mail, *, begun: Begun, deadline: datetime) -> str:
+        self.mails.append(mail)
+        return "message-1"
+
+
+@dataclass
+class Both:
+    payments: Payments = field(default_factory=Till)
+    mailer: Mailer = field(default_factory=Postbox)
+
+
+@pytest.fixture
+def front() -> Iterator[Front]:
+    yield Front(providers=Both())
+    wiring.install(None)
+
+
+def consume(front: Front, queue: str) -> list[str]:
+    """Hand what a queue holds to its function, delete what is done with, and return what is not."""
+    tier, lane, name = QUEUES[queue]
+    received = front.queue.receive(tier, lane)
+    records = [
+        {
+            "messageId": each.message_id,
+            "receiptHandle": each.handle,
+            "body": each.body,
+            "attributes": {"ApproximateReceiveCount": str(each.receives)},
+        }
+        for each in received
+    ]
+    answer: dict[str, Any] = app.handler_map[name]({"Records": records}, Context())
+    failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+    for each in received:
+        if each.message_id not in failed:
+            front.queue.delete(tier, lane, each.message_id)
+    return failed
+
+
+def run_dispatch() -> None:
+    event = {
+        "version": "0",
+        "account": "",
+        "region": "",
+        "detail": {},
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "time": "",
+        "id": "",
+        "resources": [],
+    }
+    app.handler_map["dispatch"](event, Context())
+
+
+def test_every_queue_has_its_function_and_dispatch_runs_every_minute() -> None:
+    queues = {each.queue: each.name for each in app.event_sources if isinstance(each, SQSEventConfig)}
+    assert queues == {queue: name for queue, (_, _, name) in QUEUES.items()}
+    (clock,) = [each for each in app.event_sources if isinstance(each, ScheduledEventConfig)]
+    assert isinstance(clock.schedule_expression, Rate)
+    assert (clock.name, clock.schedule_expression.to_string()) == ("dispatch", "rate(1 minute)")
+
+
+def test_functions_are_declared_where_they_deploy() -> None:
+    assert {each.handler_string.partition(".")[0] for each in app.event_sources} == {"app"}
+
+
+def test_a_payment_goes_from_its_request_to_completed(front: Front) -> None:
+    job_id = front.post(BODY).json_body["jobId"]
+    assert consume(front, "money-queue") == []
+    view = front.get(f"/v1/jobs/{job_id}").json_body
+    assert (view["state"], view["progress"], view["attempts"]) == ("completed", 100, 1)
+    assert view["result"]["chargeId"] == "ch_1"
+    assert front.queue.waiting() == 0
+    assert isinstance(front.providers.payments, Till)
+    assert [order.money for order in front.providers.payments.orders] == [Money(4500, "EUR")]
+
+
+def test_a_mail_goes_from_its_request_to_completed(front: Front) -> None:
+    job_id = front.post({**MAIL, "options": {"priority": 8}}).json_body["jobId"]
+    assert consume(front, "communication-queue") == []  # it is urgent, so it is not there
+    assert consume(front, "communication-queue-express") == []
+    assert front.get(f"/v1/jobs/{job_id}").json_body["state"] == "completed"
+    assert isinstance(front.providers.mailer, Postbox)
+    assert [mail.to for mail in front.providers.mailer.mails] == ["ada@example.com"]
+
+
+def test_a_message_of_no_job_is_buried(front: Front) -> None:
+    front.queue.put(Tier.BACKGROUND, Lane.MAIN, "rubbish")
+    assert consume(front, "background-queue") == []
+    assert front.queue.dead == {Tier.BACKGROUND: ["rubbish"]}
+
+
+def test_dispatch_sends_what_is_due_far_from_its_acceptance(front: Front) -> None:
+    front.post({**BODY, "options": {"delay": 3_600_000}})
+    assert front.queue.waiting() == 0
+    run_dispatch()
+    assert front.queue.waiting() == 0
+    front.clock.advance(timedelta(hours=1))
+    run_dispatch()
+    assert consume(front, "money-queue") == []
+    assert front.get("/v1/jobs/job_000001").json_body["state"] == "completed"
+
+
+@pytest.mark.parametrize(("body", "queue"), [(BODY, "money-queue"), (MAIL, "communication-queue")])
+def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
+    body: dict[str, Any], queue: str
+) -> None:
+    clock = ManualClock()
+    providers = wiring.LiveProviders(Settings.from_env(ENVIRONMENT), Clients(), clock)
+    front = Front(clock=clock, providers=providers)
+    front.post({**body, "options": {"attempts": 1}})
+    consume(front, queue)
+    view = front.get("/v1/jobs/job_000001").json_body
+    assert (view["state"], view["reason"], view["error"]["code"]) == (
+        "failed",
+        "exhausted",
+        "provider_not_configured",
+    )
