@@ -1,0 +1,124 @@
+"""The template against the rest of what knows of tables and queues."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from pynamodb.models import Model
+
+from chalicelib.aws.tables import AuditRecord, ControlRecord, JobRecord, KeyRecord
+from local.stack import EXPIRING
+from tests.template import template
+
+MODELS: Mapping[str, type[Model]] = {
+    "JobsTable": JobRecord,
+    "IdempotencyKeysTable": KeyRecord,
+    "QueueControlsTable": ControlRecord,
+    "AuditLogTable": AuditRecord,
+}
+RESOURCES: dict[str, Any] = template()["Resources"]
+
+
+def of_kind(kind: str) -> dict[str, Any]:
+    return {name: each["Properties"] for name, each in RESOURCES.items() if each["Type"] == kind}
+
+
+TABLES = of_kind("AWS::DynamoDB::Table")
+QUEUES = of_kind("AWS::SQS::Queue")
+WORK_QUEUES = [name for name in QUEUES if not name.endswith("Dlq")]
+
+
+def by_name(rows: list[Any], name: str) -> list[Any]:
+    return sorted(rows, key=lambda row: str(row[name]))
+
+
+def test_every_table_has_a_model() -> None:
+    assert set(TABLES) == set(MODELS)
+
+
+@pytest.mark.parametrize("logical", MODELS)
+def test_model_and_template_define_the_same_table(logical: str) -> None:
+    schema, properties = MODELS[logical]._get_schema(), TABLES[logical]
+
+    assert schema["key_schema"] == properties["KeySchema"]
+    assert by_name(schema["attribute_definitions"], "AttributeName") == by_name(
+        properties["AttributeDefinitions"], "AttributeName"
+    )
+    indexes = [
+        {"IndexName": each["index_name"], "KeySchema": each["key_schema"], "Projection": each["projection"]}
+        for each in schema["global_secondary_indexes"]
+    ]
+    assert by_name(indexes, "IndexName") == by_name(properties.get("GlobalSecondaryIndexes", []), "IndexName")
+
+
+@pytest.mark.parametrize("logical", TABLES)
+def test_table_is_on_demand_encrypted_and_recoverable(logical: str) -> None:
+    properties = TABLES[logical]
+
+    assert properties["BillingMode"] == "PAY_PER_REQUEST"
+    assert properties["SSESpecification"] == {"SSEEnabled": True}
+    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert RESOURCES[logical]["DeletionPolicy"].startswith("Retain")
+
+
+@pytest.mark.parametrize("logical", ["JobsTable", "IdempotencyKeysTable", "AuditLogTable"])
+def test_table_that_nothing_brings_back_is_protected(logical: str) -> None:
+    assert TABLES[logical]["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
+    assert template()["Parameters"]["DeletionProtection"]["Default"] == "true"
+
+
+def test_records_expire_where_the_local_stack_lets_them() -> None:
+    expiring = {name for name, properties in TABLES.items() if "TimeToLiveSpecification" in properties}
+
+    assert expiring == set(EXPIRING)
+    for name in expiring:
+        assert TABLES[name]["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+
+
+def test_every_tier_has_a_main_an_express_and_a_dead_letter_queue() -> None:
+    names = {
+        f"queue-service-${{Stage}}-{tier}-queue{suffix}"
+        for tier in ("money", "communication", "background")
+        for suffix in ("", "-express", "-dlq")
+    }
+    assert {properties["QueueName"]["Fn::Sub"] for properties in QUEUES.values()} == names
+
+
+@pytest.mark.parametrize("logical", WORK_QUEUES)
+def test_attempts_live_in_the_record_and_not_in_the_queue(logical: str) -> None:
+    dead_letters = logical.removesuffix("Express") + "Dlq"
+
+    assert QUEUES[logical]["RedrivePolicy"] == {
+        "deadLetterTargetArn": {"Fn::GetAtt": f"{dead_letters}.Arn"},
+        "maxReceiveCount": 1000,
+    }
+    sources = [source["Fn::Sub"] for source in QUEUES[dead_letters]["RedriveAllowPolicy"]["sourceQueueArns"]]
+    assert any(source.endswith(QUEUES[logical]["QueueName"]["Fn::Sub"]) for source in sources)
+
+
+def test_messages_stay_hidden_for_six_time_outs_of_a_function() -> None:
+    parameters = template()["Parameters"]
+
+    assert (
+        parameters["VisibilityTimeoutSeconds"]["Default"] == 6 * parameters["FunctionTimeoutSeconds"]["Default"]
+    )
+    for logical in WORK_QUEUES:
+        assert QUEUES[logical]["VisibilityTimeout"] == {"Ref": "VisibilityTimeoutSeconds"}
+
+
+@pytest.mark.parametrize("logical", QUEUES)
+def test_queue_is_encrypted_keeps_for_fourteen_days_and_refuses_plain_connections(logical: str) -> None:
+    assert QUEUES[logical]["SqsManagedSseEnabled"] is True
+    assert QUEUES[logical]["MessageRetentionPeriod"] == 14 * 24 * 3600
+    [policy] = of_kind("AWS::SQS::QueuePolicy").values()
+    assert {"Ref": logical} in policy["Queues"]
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_outputs_name_every_table_and_queue() -> None:
+    outputs = template()["Outputs"]
+    expected = {name: {"Ref": name} for name in TABLES} | {f"{name}Url": {"Ref": name} for name in QUEUES}
+    expected |= {f"{name}Arn": {"Fn::GetAtt": f"{name}.Arn"} for name in (*TABLES, *QUEUES)}
+
+    assert {name: output["Value"] for name, output in outputs.items()} == expected
