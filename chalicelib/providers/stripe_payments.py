@@ -28,10 +28,10 @@ T = TypeVar("T")
 CONNECT_SECONDS = 2.0
 CALL_SECONDS = 9.0  # connecting included
 CALL_TIME = timedelta(seconds=10)  # the longest that a call may take, our own part included
-CLOCK_SKEW = timedelta(seconds=5)  # between Stripe's clock and ours
 PAGE = 100  # intents per page; Stripe's most
 HUNDREDTHS = frozenset({"ISK"})  # no decimals in ISO 4217, two at Stripe
 
+UNEXPECTED_STATE = "payment_intent_unexpected_state"
 TURNED_AWAY: Mapping[int, str] = {
     401: "provider_not_authenticated",
     403: "provider_not_permitted",
@@ -102,8 +102,8 @@ class StripePayments:
         """Cancel an intent; one that can no longer be cancelled is returned as it is."""
         try:
             return self._act(lambda intents: intents.cancel(intent_id, {}, {"idempotency_key": key}), deadline)
-        except TurnedAway as error:
-            if error.reason != "payment_intent_unexpected_state":
+        except (Declined, TurnedAway) as error:
+            if error.reason in TURNED_AWAY.values():
                 raise
             return self.retrieve(intent_id, deadline=deadline)
 
@@ -118,7 +118,7 @@ class StripePayments:
         """
         params: Any = {
             "customer": customer,
-            "created": {"gte": int((since - CLOCK_SKEW).timestamp())},
+            "created": {"gte": int(since.timestamp())},  # Stripe counts in whole seconds
             "limit": PAGE,
         }
         found: list[Intent] = []
@@ -206,7 +206,7 @@ def _translate(error: "stripe.StripeError") -> ProviderError:
         return TurnedAway(reason, message, reference=reference, after=_retry_after(error))
     if isinstance(error, stripe.IdempotencyError):
         return Ambiguous("parameter_mismatch", message, reference=reference)
-    if error.code == "payment_intent_unexpected_state":
+    if error.code == UNEXPECTED_STATE:
         # Someone has moved the intent on since it was read: the next attempt reads it again.
         return TurnedAway(error.code, message, reference=reference)
     if status in (400, 402, 404):
