@@ -1,0 +1,86 @@
+"""What deploys beside the code: every function has a policy of its own that allows what it does and no more."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import app
+
+ROOT = Path(__file__).parents[2]
+CONFIG = json.loads((ROOT / ".chalice" / "config.json").read_text())
+FUNCTIONS = {"api_handler", *(each.name for each in app.event_sources)}
+LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
+CONSUMES = {
+    *("dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
+    *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"),
+    "sqs:SendMessage",
+}
+STRIPE, SES = {"secretsmanager:GetSecretValue"}, {"ses:SendEmail", "ses:SendRawEmail"}
+MAY: dict[str, set[str]] = {
+    "api_handler": {
+        *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"),
+        *("sqs:SendMessage", "sqs:GetQueueAttributes", "secretsmanager:GetSecretValue"),
+    },
+    "consume_money": CONSUMES | STRIPE,
+    "consume_money_express": CONSUMES | STRIPE,
+    "consume_communication": CONSUMES | SES,
+    "consume_communication_express": CONSUMES | SES,
+    "consume_background": CONSUMES,
+    "consume_background_express": CONSUMES,
+    "dispatch": {
+        *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
+        *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:SendMessage"),
+    },
+}
+
+
+def statements(function: str) -> list[dict[str, Any]]:
+    """Return the statements of a function's policy."""
+    name = CONFIG["lambda_functions"][function]["iam_policy_file"]
+    policy: dict[str, Any] = json.loads((ROOT / ".chalice" / name).read_text())
+    found: list[dict[str, Any]] = policy["Statement"]
+    return found
+
+
+def resources(statement: dict[str, Any]) -> list[str]:
+    """Return what a statement is about, as text."""
+    about = statement["Resource"]
+    return [json.dumps(each) for each in (about if isinstance(about, list) else [about])]
+
+
+def test_every_function_has_its_settings_and_its_rights() -> None:
+    assert CONFIG["autogen_policy"] is False
+    assert CONFIG["lambda_functions"].keys() == FUNCTIONS == MAY.keys()
+    files = {path.name for path in (ROOT / ".chalice").glob("policy-*.json")}
+    assert files == {each["iam_policy_file"] for each in CONFIG["lambda_functions"].values()}
+    assert CONFIG["stages"].keys() == {"dev", "staging", "prod"}
+
+
+@pytest.mark.parametrize("function", sorted(FUNCTIONS))
+def test_a_function_may_do_what_it_does_and_no_more(function: str) -> None:
+    allowed = {action for statement in statements(function) for action in statement["Action"]}
+    assert allowed == MAY[function] | LOGS
+
+
+@pytest.mark.parametrize("function", sorted(FUNCTIONS))
+def test_no_right_is_without_bounds(function: str) -> None:
+    for statement in statements(function):
+        assert statement["Effect"] == "Allow"
+        assert not any("*" in action for action in statement["Action"])
+        assert '"*"' not in resources(statement)
+
+
+@pytest.mark.parametrize("function", sorted(FUNCTIONS - {"api_handler", "dispatch"}))
+def test_a_consumer_touches_the_queues_of_its_own_tier_alone(function: str) -> None:
+    tier = function.split("_")[1].capitalize()
+    own = f"{tier}QueueExpress" if function.endswith("express") else f"{tier}Queue"
+    queues: dict[str, set[str]] = {}
+    for statement in statements(function):
+        for action in statement["Action"]:
+            if action.startswith("sqs:"):
+                queues.setdefault(action, set()).update(resources(statement))
+    sends = queues.pop("sqs:SendMessage")
+    assert sends == {json.dumps({"Fn::GetAtt": [f"{tier}QueueDlq", "Arn"]})}
+    assert all(about == {json.dumps({"Fn::GetAtt": [own, "Arn"]})} for about in queues.values())
