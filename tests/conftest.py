@@ -5,9 +5,13 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from local.emulator import Emulator
 from local.stack import create_stack
+
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 _stages = count(1)
 

@@ -35,22 +35,13 @@ words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 counts = st.integers(0, 2**40)
 moments = st.integers(0, 4_102_444_800_000).map(at)  # to the year 2100, in whole milliseconds
-plain = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**60), 2**60)
-    | words
-    | st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=5,
 )
-documents = st.dictionaries(
-    words,
-    st.recursive(
-        plain,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
-        max_leaves=5,
-    ),
-    max_size=4,
-)
+documents = st.dictionaries(words, values, max_size=4)
 
 
 def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -69,7 +60,6 @@ attempts = st.builds(
     maybe(words),
     maybe(words),
 )
-open_or_not = st.sampled_from(State)
 
 
 @st.composite
@@ -132,6 +122,7 @@ def test_record_holds_nothing_that_is_empty_or_usual(job: Job) -> None:
 
 
 ACCEPTED = set(records.ACCEPTED)
+KNOWN = {name for name, _ in {**records.ACCEPTED, **records.MOVING, **records.LOOK}.values()}
 
 
 @given(jobs(), jobs())
@@ -150,7 +141,7 @@ def test_difference_writes_nothing_that_is_the_same(before: Job, other: Job) -> 
     change = records.difference(before, after)
 
     look = {"ag", "nl", "lo"}
-    same = {name for name in new if old.get(name) == new[name]} - look
+    same = {name for name in new if old.get(name) == new[name]} - look - {records.TTL}  # TTL counts seconds
     assert not same & set(change.sets)
     if (before.next_look, before.looks) == (after.next_look, after.looks):
         assert not look & set(change.sets)
@@ -158,19 +149,18 @@ def test_difference_writes_nothing_that_is_the_same(before: Job, other: Job) -> 
 
 @given(jobs())
 def test_difference_never_writes_what_was_accepted(job: Job) -> None:
-    other = replace(
-        job, payload={"other": True}, payload_apart=not job.payload_apart, venue_id=VenueId("other")
-    )
+    other = replace(job, payload={"x": 1}, payload_apart=not job.payload_apart, venue_id=VenueId("other"))
     change = records.difference(job, replace(other, version=job.version + 1))
 
     assert set(change.sets) == {"vn"}
 
 
-@given(jobs(), st.dictionaries(names, st.just({"S": "of a newer version"}), max_size=3))
-def test_unknown_attributes_are_passed_over(job: Job, unknown: dict[str, Any]) -> None:
-    item = records.job_item(job)
+strange_names = names.filter(lambda name: name not in KNOWN)
 
-    assert records.job({**unknown, **item}) == job or set(unknown) & (set(records._READERS) - set(item))
+
+@given(jobs(), st.dictionaries(strange_names, st.just({"S": "of a newer version"}), max_size=3))
+def test_unknown_attributes_are_passed_over(job: Job, unknown: dict[str, Any]) -> None:
+    assert records.job({**records.job_item(job), **unknown}) == job
 
 
 def test_every_field_of_a_job_has_its_place() -> None:
@@ -179,8 +169,7 @@ def test_every_field_of_a_job_has_its_place() -> None:
 
 
 def test_no_two_fields_share_a_name() -> None:
-    named = [name for name, _ in {**records.ACCEPTED, **records.MOVING, **records.LOOK}.values()]
-    assert len({*named, "ag", records.TTL}) == len(named) + 2
+    assert len(KNOWN | {"ag", records.TTL}) == len(fields(Job)) + 2
 
 
 @pytest.mark.parametrize(
@@ -240,7 +229,7 @@ def test_expiry_is_never_before_its_moment_and_within_a_second_of_it(moment: dat
 
 @given(st.text())
 def test_any_text_may_be_asked_for(text: str) -> None:
-    assert records.findable(text) in (True, False)
+    assert not records.findable(text) or text.encode()
 
 
 def test_job_that_is_open_has_a_look() -> None:

@@ -28,27 +28,29 @@ QUEUES = of_kind("AWS::SQS::Queue")
 WORK_QUEUES = [name for name in QUEUES if not name.endswith("Dlq")]
 
 
-def by_name(rows: list[Any], name: str) -> list[Any]:
-    return sorted(rows, key=lambda row: str(row[name]))
-
-
 def test_every_table_has_a_model() -> None:
     assert set(TABLES) == set(MODELS)
+
+
+def keys(schema: list[Any]) -> dict[str, str]:
+    return {key["KeyType"]: key["AttributeName"] for key in schema}
 
 
 @pytest.mark.parametrize("logical", MODELS)
 def test_model_and_template_define_the_same_table(logical: str) -> None:
     schema, properties = MODELS[logical]._get_schema(), TABLES[logical]
 
-    assert schema["key_schema"] == properties["KeySchema"]
-    assert by_name(schema["attribute_definitions"], "AttributeName") == by_name(
-        properties["AttributeDefinitions"], "AttributeName"
-    )
-    indexes = [
-        {"IndexName": each["index_name"], "KeySchema": each["key_schema"], "Projection": each["projection"]}
+    assert keys(schema["key_schema"]) == keys(properties["KeySchema"])
+    assert {each["AttributeName"]: each["AttributeType"] for each in schema["attribute_definitions"]} == {
+        each["AttributeName"]: each["AttributeType"] for each in properties["AttributeDefinitions"]
+    }
+    assert {
+        each["index_name"]: (keys(each["key_schema"]), each["projection"])
         for each in schema["global_secondary_indexes"]
-    ]
-    assert by_name(indexes, "IndexName") == by_name(properties.get("GlobalSecondaryIndexes", []), "IndexName")
+    } == {
+        each["IndexName"]: (keys(each["KeySchema"]), each["Projection"])
+        for each in properties.get("GlobalSecondaryIndexes", [])
+    }
 
 
 @pytest.mark.parametrize("logical", TABLES)
@@ -97,11 +99,9 @@ def test_attempts_live_in_the_record_and_not_in_the_queue(logical: str) -> None:
 
 
 def test_messages_stay_hidden_for_six_time_outs_of_a_function() -> None:
-    parameters = template()["Parameters"]
+    default = {name: each.get("Default") for name, each in template()["Parameters"].items()}
 
-    assert (
-        parameters["VisibilityTimeoutSeconds"]["Default"] == 6 * parameters["FunctionTimeoutSeconds"]["Default"]
-    )
+    assert default["VisibilityTimeoutSeconds"] == 6 * default["FunctionTimeoutSeconds"]
     for logical in WORK_QUEUES:
         assert QUEUES[logical]["VisibilityTimeout"] == {"Ref": "VisibilityTimeoutSeconds"}
 
