@@ -159,6 +159,13 @@ def test_a_venue_may_submit_without_naming_itself_and_by_naming_itself(front: Fr
     assert [job.user_id for job in front.store.jobs.values()] == [None, UserId("user-7")]
 
 
+@pytest.mark.parametrize("behalf", [{}, {"onBehalfOf": {}}, {"onBehalfOf": {"userId": "user-7"}}])
+def test_a_venues_token_without_a_venue_submits_nothing(front: Front, behalf: dict[str, Any]) -> None:
+    response = front.post(body("payment.process", **behalf), token=front.token("venue_admin", venue=None))
+    assert response.status_code == 403
+    assert front.store.jobs == {}
+
+
 @pytest.mark.parametrize("role", [Role.SERVICE, Role.ADMIN])
 def test_the_platform_submits_for_its_tokens_venue_unless_it_names_another(front: Front, role: Role) -> None:
     token = front.token(role)
