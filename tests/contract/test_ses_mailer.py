@@ -101,12 +101,13 @@ def test_mail_arrives_whole(mailer: SesMailer, emulator: Emulator) -> None:
     assert "Zwölf Töne" in message["BodyHtml"]
 
 
-def test_unverified_sender_is_ours_to_mend(emulator: Emulator) -> None:
-    client = client_of(emulator.endpoint)
+def test_unverified_sender_is_ours_to_mend_and_no_effect(relay: StandIns) -> None:
+    client = client_of(relay.ses_url)
     with pytest.raises(TurnedAway) as caught:
         send(SesMailer(client, "nobody@unverified.example", ManualClock()))
     client.close()
     assert caught.value.reason == "sender_not_verified"
+    assert relay.effects() == []
 
 
 def test_relay_enters_each_accepted_mail_in_the_ledger(relay: StandIns, relayed: SesMailer) -> None:
