@@ -1,6 +1,6 @@
 # GNU make 3.81 or newer and a Python 3.11, 3.12 or 3.13; everything else is set up by the first target that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help run demo token test test-full lint types simulate simulate-mutants setup-run setup-dev clean
+.PHONY: help run demo token test test-full lint types simulate simulate-mutants setup setup-run setup-dev clean
 
 ROLE ?= admin
 VENUE ?= v1
@@ -35,11 +35,13 @@ lint: setup-dev ## ruff: rules and format
 types: setup-dev ## mypy, strict
 	@exec $(PY) -m mypy
 
-simulate: setup-dev ## the simulator over SEEDS=20000 schedules, or SEED=n for one with its trace
-	@exec $(PY) -m tests.simulation
+simulate: setup-dev ## the simulator over SEEDS=20000 schedules, or SEED=A-123 for one with its trace
+	@exec $(PY) -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 simulate-mutants: setup-dev ## planted protocol bugs, each caught within SEEDS=20000 schedules
-	@exec $(PY) -m tests.simulation --mutants
+	@exec $(PY) -m tests.simulation --mutants --seeds $(SEEDS)
+
+setup: setup-dev ## what all of these do first where it is needed: .venv and .venv-aws, by pip
 
 setup-run:
 	@sh local/setup.sh run

@@ -114,7 +114,7 @@ def place(new_stack: Callable[..., Mapping[str, str]], monkeypatch: pytest.Monke
 
 
 def test_workers_killed_in_mid_batch_lose_nothing_and_double_nothing(place: Works, tmp_path: Path) -> None:
-    chance = random.Random(1)
+    chance = random.Random(1)  # noqa: S311 - repeatable, not secret
     with (tmp_path / "workers.log").open("ab") as log:
         workers = [WorkerProcess(place, log) for _ in range(WORKERS)]
         try:

@@ -18,6 +18,8 @@ from local.options import ROOT
 from tests.e2e.stacks import PATIENCE, RunningStack, await_state, processes_of
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
+# As a person's shell has it: a make within `make test` would say which directory it enters.
+SHELL = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 PAYMENT: dict[str, Any] = {
     "type": "payment.process",
     "data": {
@@ -34,7 +36,7 @@ def run(*command: str, directory: Path, **environment: str) -> subprocess.Comple
     return subprocess.run(
         command,
         cwd=ROOT,
-        env=os.environ | {"LOCAL_DIR": str(directory)} | environment,
+        env=SHELL | {"LOCAL_DIR": str(directory)} | environment,
         capture_output=True,
         text=True,
         timeout=120,
