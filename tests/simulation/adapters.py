@@ -30,15 +30,15 @@ class SimStore:
     def _single(self, label: str, apply: Callable[[], T]) -> T:
         process, world = self._process, self._world
         process.before(label)
-        if world.strikes(world.weather.refuse):
+        if world.strikes("refuse"):
             world.note(process.name, f"! {label} refused")
             raise StoreRefused
-        if world.strikes(world.weather.lose / 2):
+        if world.strikes("mute"):
             world.note(process.name, f"! {label} not applied, unanswered")
             raise StoreUnsure
         result = apply()
         process.after(label)
-        if world.strikes(world.weather.lose / 2):
+        if world.strikes("lose"):
             world.note(process.name, f"! {label} applied, reply lost")
             raise StoreUnsure
         if world.tracing:
@@ -48,7 +48,7 @@ class SimStore:
     def _read(self, label: str, apply: Callable[[], T]) -> T:
         process, world = self._process, self._world
         process.before(label)
-        if world.strikes(world.weather.refuse):
+        if world.strikes("refuse"):
             world.note(process.name, f"! {label} refused")
             raise StoreRefused
         return apply()
@@ -61,14 +61,14 @@ class SimStore:
         process.before(label)
         results: list[SaveResult] = []
         for change in changes:
-            if world.strikes(world.weather.refuse):
+            if world.strikes("mute"):
                 results.append(Unsure())
             else:
                 result = apply(change)
-                results.append(Unsure() if world.strikes(world.weather.lose) else result)
+                results.append(Unsure() if world.strikes("lose") else result)
             if world.tracing:
                 world.note(process.name, f"{label} {_moved(change)} → {_short(results[-1])}")
-            if len(changes) > 1 and world.strikes(world.weather.crash / 2):
+            if len(changes) > 1 and world.strikes("crash"):
                 process.crash(f"in the middle of {label}")
         process.after(label)
         return results
@@ -107,10 +107,10 @@ class SimStore:
 
     def agenda(self, shard: int, tier: Tier, *, until: datetime, limit: int) -> list[JobId]:
         found = self._memory.agenda(shard, tier, until=until, limit=limit)
-        if not self._memory.jobs or self._world.weather.stale == 0.0:
+        if not self._memory.jobs or self._world.weather["stale"] == 0.0:
             return found
         # The index lags behind: it may miss an entry, and may still have one that has moved.
-        if found and self._world.strikes(self._world.weather.stale):
+        if found and self._world.strikes("stale"):
             return found[1:]
         return found
 
@@ -138,7 +138,7 @@ class SimLeases:
         self._process.before("take lease")
         world = self._process.world
         taken = self._memory.take(name, owner, now=now, until=until)
-        return taken and not world.strikes(world.weather.lose)
+        return taken and not world.strikes("lose")
 
     def give_back(self, name: str, owner: str) -> None:
         self._process.before("give back lease")
@@ -187,7 +187,7 @@ class SimQueues:
             return
         world.chance.shuffle(seen)
         batch = seen[: world.chance.choice((1, 2, 10))]
-        twice = world.strikes(world.weather.duplicate)
+        twice = world.strikes("duplicate")
         for message in batch:
             message.receives += 1
             message.visible_at = world.now + (world.chance.choice((0, 100, 20_000)) if twice else VISIBILITY)
@@ -198,7 +198,7 @@ class SimQueues:
 
     def delete(self, tier: Tier, lane: Lane, message_id: str) -> None:
         """Acknowledge; the deletion may be lost."""
-        if not self._world.strikes(self._world.weather.duplicate):
+        if not self._world.strikes("duplicate"):
             self.queues[tier, lane].pop(message_id, None)
 
 
@@ -217,20 +217,20 @@ class SimQueue:
 
     def _send(self, message: Message) -> bool:
         world = self._process.world
-        if world.strikes(world.weather.refuse):
+        if world.strikes("refuse"):
             world.note(self._process.name, f"! send {message.job_id} refused")
             return False
         delay = round(message.delay / timedelta(milliseconds=1))
         body = encode(Hint(message.job_id, message.venue_id))
         self._queues.put(message.tier, message.lane, body, delay)
-        sure = not world.strikes(world.weather.lose)
+        sure = not world.strikes("lose")
         world.note(self._process.name, f"send {message.job_id} in {message.delay}{'' if sure else ', unsure'}")
         return sure
 
     def bury(self, tier: Tier, body: str, reason: str) -> bool:
         self._process.before("bury")
         self._queues.dead.append(body)
-        return not self._process.world.strikes(self._process.world.weather.lose)
+        return not self._process.world.strikes("lose")
 
     def ping(self) -> None:
         pass
@@ -251,7 +251,7 @@ class SimInbox:
         queue = self._queues.queues[self._tier, self._lane]
         for handle, delay in delays.items():
             message = queue.get(handle)
-            if message is None or world.strikes(world.weather.refuse):
+            if message is None or world.strikes("refuse"):
                 continue
             message.visible_at = world.now + -(-round(delay / timedelta(milliseconds=1)) // 1000) * 1000
             self._queues._wake(self._tier, self._lane, message)

@@ -21,8 +21,8 @@ CALL = timedelta(seconds=10)
 KEY_LIFE = 24 * HOUR
 
 
-class Violation(Exception):
-    """An invariant does not hold."""
+class Violation(BaseException):
+    """An invariant does not hold; no broad catch of the code under test may swallow it."""
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Provided:
     """What the providers remember between calls, whoever makes them."""
 
     world: World
+    leased: Callable[[JobId], bool]  # whether a claim holds the job at this moment
     effects: dict[JobId, list[int]] = field(default_factory=dict)  # when each took place
     ids: dict[JobId, set[str]] = field(default_factory=dict)  # what each was known by to its receiver
     pending_effects: dict[JobId, int] = field(default_factory=dict)  # until when one may still take place
@@ -50,6 +51,8 @@ class Provided:
         self.world.note("provider", f"call for {job_id} under {key}")
         if job_id in self.forbidden:
             raise Violation(f"5: a call for {job_id} started after it was cancelled")
+        if not self.leased(job_id):
+            raise Violation(f"3: a call for {job_id} started when its claim had run out")
         doubt = self.doubts.get(job_id)
         if doubt is None or effect_class is EffectClass.RECEIVER_DEDUPS:
             return
@@ -119,10 +122,10 @@ class Caller:
         self.process.before("provider call")
         if self.process.now() + CALL > deadline:
             raise NotSent("no_time_left", "The call could not end before the deadline.")
-        if not world.strikes(world.weather.provider):
+        if not world.strikes("provider"):
             return None
         trouble = world.chance.choice(
-            ("refused", "busy", "failed", "stored 500", "lost before", "lost after", "late")
+            ("refused", "busy", "failed", "stored 500", "lost before", "lost after", "late", "late")
         )
         world.note("provider", f"! {trouble}")
         if trouble == "refused":
@@ -133,7 +136,7 @@ class Caller:
         """Begin a call that only reads."""
         world = self.world
         self.process.before("provider read")
-        if self.process.now() + CALL > deadline or world.strikes(world.weather.provider):
+        if self.process.now() + CALL > deadline or world.strikes("provider"):
             raise NotSent("connection_refused", "Nobody listens there.")
 
     def end(self) -> None:
@@ -144,6 +147,8 @@ class Caller:
     def time_out(self) -> None:
         """Wait for a reply that does not come."""
         self.world.wait(self.process, round(CALL / timedelta(milliseconds=1)))
+        if self.world.strikes("hang"):
+            self.process.crash("while the provider does not answer")
         self.process.after("provider call")
 
 
@@ -187,7 +192,7 @@ class SimPayments(Caller):
         """A look-up is definitive about an intent that is there; absence counts only after five minutes."""
         since = self.provided.doubts_since.get(job_id)
         old_enough = since is None or self.world.now >= since + 5 * MINUTE - 5 * SECOND
-        if old_enough or (intent is not None and intent.status in ("succeeded", "processing", "canceled")):
+        if old_enough or intent is not None:
             self.provided.certain(job_id)
 
     def _keyed(self, job_id: JobId, key: str, deadline: datetime, make: Callable[[], SimIntent]) -> Intent:
@@ -328,10 +333,10 @@ class SimChain(Caller):
             raise TurnedAway("rate_limited", "Too many requests.")
         self.provided.doubts_effect(job_id, "chain", valid_until)
         if trouble in (None, "lost after"):
-            self._land(job_id)
+            self._land(job_id, valid_until)
         elif trouble in ("late", "stored 500"):
             lands = self.world.chance.randrange(self.world.now, max(valid_until, self.world.now + 1))
-            self.world.at(lands, lambda: self._land(job_id))
+            self.world.at(lands, lambda: self._land(job_id, valid_until))
         if trouble is not None:
             self.time_out()
             raise Ambiguous("timeout", "No answer.")
@@ -344,7 +349,9 @@ class SimChain(Caller):
         self.provided.certain(job_id)
         return bool(self.provided.effects.get(job_id))
 
-    def _land(self, job_id: JobId) -> None:
+    def _land(self, job_id: JobId, valid_until: int) -> None:
+        if self.world.now > valid_until:
+            return
         self.provided.effect(job_id, "chain")
         self.provided.pending_effects.pop(job_id, None)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from chalicelib.domain.controls import Control, Controls, Scope
 from chalicelib.domain.errors import ActionRefused, KeyConflict, QueueServiceError
-from chalicelib.domain.job import Job, State, UserId, VenueId
+from chalicelib.domain.job import Job, JobId, State, UserId, VenueId
 from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.keys import payload_hash
 from chalicelib.domain.policies import TIMING, EffectClass, Lane, Tier
 from chalicelib.domain.ports import Received
 from chalicelib.domain.steer import Resolution
@@ -22,7 +23,7 @@ from tests.fakes import MemoryLeases
 from tests.simulation.adapters import SimInbox, SimLeases, SimQueue, SimQueues, SimStore
 from tests.simulation.invariants import Answered, Watch, WatchedStore
 from tests.simulation.providers import MINT, WEBHOOK, Provided, SimProviders, Violation
-from tests.simulation.world import HOUR, MINUTE, SECOND, Endless, Process, World
+from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, World
 
 VENUE = VenueId("venue-1")
 TYPES: Mapping[EffectClass, JobType] = {
@@ -40,24 +41,30 @@ class Report:
     events: int
     trace: list[str]
     states: Mapping[str, int]
+    struck: bool  # whether the fault that was aimed found its opportunity
 
 
-def run_schedule(effect_class: EffectClass, number: int, *, tracing: bool = False) -> Report:
-    """Run one schedule of one effect class; the same number is the same schedule."""
-    return Schedule(effect_class, number, tracing).run()
+def run_schedule(
+    effect_class: EffectClass, number: int, *, tracing: bool = False, aim: Aim | None = None
+) -> Report:
+    """Run one schedule of one effect class; the same number is the same schedule.
+
+    With an aim there is one submission and one fault, and nothing else happens.
+    """
+    return Schedule(effect_class, number, tracing, aim).run()
 
 
 class Schedule:
     """The actors of one schedule and the world they share."""
 
-    def __init__(self, effect_class: EffectClass, number: int, tracing: bool) -> None:
-        self.world = World(f"{effect_class}-{number}", tracing)
+    def __init__(self, effect_class: EffectClass, number: int, tracing: bool, aim: Aim | None) -> None:
+        self.world = World(f"{effect_class}-{number}", tracing, aim)
         chance = self.world.chance
         self.world.faults_left = chance.choice((0, 2, 5, 10, 20))
         self.world.storm_ends = chance.choice((2 * MINUTE, 10 * MINUTE, 40 * MINUTE, 30 * HOUR))
         self.job_type = TYPES[effect_class]
         self.types = {self.job_type.name: self.job_type}
-        self.provided = Provided(self.world)
+        self.provided = Provided(self.world, self._leased)
         self.watch = Watch(self.world, self.provided, effect_class)
         self.store = WatchedStore(self.watch, self._tick_for)
         self.leases = MemoryLeases()
@@ -69,9 +76,12 @@ class Schedule:
         """Run until nothing moves any more, or an invariant breaks."""
         violation: str | None = None
         try:
-            self._clients()
-            self._operators()
-            self._poison()
+            if self.world.aim:
+                self._submit(_payload(self.job_type, 0, changed=False), "key", (0, 3, 5), 3)
+            else:
+                self._clients()
+                self._operators()
+                self._poison()
             self.world.at(self.world.storm_ends, self._calm)
             self.world.run()
             self.watch.over(self.store, self.queues.dead)
@@ -82,7 +92,14 @@ class Schedule:
         states: dict[str, int] = {}
         for job in self.store.jobs.values():
             states[job.state] = states.get(job.state, 0) + 1
-        return Report(self.world.seed, violation, self.world.events, self.world.trace, states)
+        return Report(
+            self.world.seed, violation, self.world.events, self.world.trace, states, self.world.struck
+        )
+
+    def _leased(self, job_id: JobId) -> bool:
+        job = self.store.jobs[job_id]
+        slack = timedelta(seconds=5)  # the clocks'
+        return job.lease_until is not None and self.world.moment() <= job.lease_until + slack
 
     # --- clients
 
@@ -91,7 +108,7 @@ class Schedule:
         chance = self.world.chance
         for index in range(chance.choice((1, 1, 2))):
             given = f"key-{index}" if chance.random() < 0.6 else None
-            options = (chance.choice(DELAYS), chance.choice((1, 2, 3, 10)), chance.choice((5, 5, 10)))
+            options = (chance.choice(DELAYS), chance.choice((1, 1, 2, 3, 10)), chance.choice((5, 5, 10)))
             for submission in range(chance.choice((1, 1, 2, 3))):
                 changed = given is not None and submission > 0 and chance.random() < 0.25
                 when = chance.choice((0, 10, 200, 5 * SECOND, 3 * MINUTE, 25 * HOUR))
@@ -117,13 +134,13 @@ class Schedule:
         )
 
         def again() -> None:
-            if tries > 1:
-                self.world.at(
-                    self.world.now + 2 * SECOND, lambda: self._submit(data, given, options, tries - 1)
-                )
+            if tries > 1 and not answered:
+                self._submit(data, given, options, tries - 1)
+
+        answered = False
 
         def submit() -> None:
-            # Whether the client ever reads its answer is told by nothing but the process staying alive.
+            nonlocal answered
             store = SimStore(process, self.store)
             use_case = Submit(
                 store=store,
@@ -135,12 +152,13 @@ class Schedule:
             try:
                 accepted = use_case.submit(submission)
             except KeyConflict as conflict:
+                answered = True
                 self._conflicts(conflict, data)
                 return
             except QueueServiceError as error:
                 self.world.note(process.name, f"answers 503 {error.code}")
-                again()
                 return
+            answered = True
             job = accepted.job
             self.world.note(process.name, f"answers {200 if accepted.deduplicated else 201} {job.id}")
             self.watch.answered(
@@ -157,11 +175,11 @@ class Schedule:
             )
 
         process.start(submit)
-        self.world.at(self.world.now + 30 * SECOND, lambda: again() if process.dead else None)
+        self.world.at(self.world.now + self.world.chance.choice((2, 31)) * SECOND, again)
 
     def _conflicts(self, conflict: KeyConflict, data: dict[str, Any]) -> None:
-        for answer in self.watch.answers:
-            if answer.job_id == conflict.job_id and answer.payload == str(data):
+        for key in self.store.keys.values():
+            if key.job_id == conflict.job_id and key.payload_hash == payload_hash(data):
                 raise Violation(f"6: the same payload as that of {conflict.job_id} was a conflict")
 
     # --- consumers and dispatchers
@@ -221,7 +239,7 @@ class Schedule:
         if not any(job.next_look is not None for job in self.store.jobs.values()):
             return
         self.world.at((minute + 1) * MINUTE - 1, self._tick_again)
-        for _ in range(2 if self.world.strikes(self.world.weather.duplicate) else 1):
+        for _ in range(2 if self.world.strikes("duplicate") else 1):
             process = self._process("dispatch")
             process.start(lambda process=process: self._dispatch(process))  # type: ignore[misc]  # defaults bind
 

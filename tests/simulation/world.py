@@ -21,6 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000  # virtual milliseconds
+STALLS = (5 * SECOND, 40 * SECOND, 62 * SECOND, 75 * SECOND, 8 * MINUTE)
 MOST_EVENTS = 30_000  # a schedule that takes more does not end
 
 
@@ -32,31 +33,39 @@ class Endless(Exception):
     """The schedule does not come to an end."""
 
 
+FAULTS = (
+    "crash",  # the process dies
+    "refuse",  # not applied, and told so
+    "mute",  # not applied, and no reply
+    "lose",  # applied, and no reply
+    "stall",  # the process stands still, often past its lease
+    "duplicate",  # delivered twice, deleted in vain, run twice
+    "provider",  # trouble at the provider
+    "hang",  # the process dies while the provider does not answer
+    "stale",  # the index lags behind
+)
+RATES = (0.0, 0.0, 0.0, 0.02, 0.06, 0.15, 0.3, 0.5)
+
+
 @dataclass(frozen=True)
-class Weather:
-    """How often each thing goes wrong, from 0 to 1; drawn anew for every schedule, so that extremes occur."""
+class Aim:
+    """One fault instead of a storm: the first `skip` opportunities for it pass, the next is taken."""
 
-    crash: float
-    refuse: float
-    lose: float
-    stall: float
-    duplicate: float
-    provider: float
-    stale: float
-
-    @classmethod
-    def drawn(cls, chance: random.Random) -> "Weather":
-        """Return a weather: most schedules have a few kinds of trouble, not all of them."""
-        rates = (0.0, 0.0, 0.0, 0.02, 0.06, 0.15, 0.3)
-        return cls(*(chance.choice(rates) for _ in range(7)))
+    fault: str
+    skip: int
 
 
 @dataclass
 class World:
-    """One schedule: its clock, its events to come, its faults and its trace."""
+    """One schedule: its clock, its events to come, its faults and its trace.
+
+    How often each thing goes wrong is drawn anew for every schedule: most have a few kinds of trouble, and
+    extremes occur.
+    """
 
     seed: str
     tracing: bool = False
+    aim: Aim | None = None
     now: int = 0
     events: int = 0
     storm_ends: int = 0
@@ -64,8 +73,9 @@ class World:
     trace: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(self.seed)  # noqa: S311 - repeatable, not secret
-        self.weather = Weather.drawn(self.chance)
+        self.chance = random.Random(self.seed)
+        self.weather = {fault: self.chance.choice(RATES) for fault in FAULTS}
+        self._opportunities = 0
         self._heap: list[tuple[int, int, Callable[[], object], Process | None]] = []
         self._made = 0
         self._hub = getcurrent()
@@ -91,14 +101,28 @@ class World:
         """Return the present as a clock shows it that is `skew` milliseconds off."""
         return START + timedelta(milliseconds=self.now + skew)
 
-    def strikes(self, rate: float) -> bool:
-        """Say whether a fault of this rate strikes now; there are only so many, and none after the storm."""
+    def strikes(self, fault: str) -> bool:
+        """Say whether this fault strikes now; there are only so many, and none after the storm."""
+        if self.aim is not None:
+            return self._is_aimed_at(self.aim, fault)
+        rate = self.weather[fault]
         if rate == 0.0 or self.now >= self.storm_ends or self.faults_left == 0:
             return False
         if self.chance.random() >= rate:
             return False
         self.faults_left -= 1
         return True
+
+    def _is_aimed_at(self, aim: Aim, fault: str) -> bool:
+        if fault != aim.fault:
+            return False
+        self._opportunities += 1
+        return self._opportunities == aim.skip + 1
+
+    @property
+    def struck(self) -> bool:
+        """Say whether there was an opportunity for the fault that was aimed."""
+        return self.aim is not None and self._opportunities > self.aim.skip
 
     def wait(self, process: "Process", milliseconds: int) -> None:
         """Let the others run for so long."""
@@ -216,23 +240,23 @@ class Process:
             raise Crashed
         world = self.world
         world.wait(self, world.chance.randrange(1, 40))
-        if world.strikes(world.weather.crash):
+        if world.strikes("crash"):
             self.crash(f"before {label}")
         self._stall(label)
 
     def after(self, label: str) -> None:
         """End an I/O that took place: the process may die or stall before it learns of it."""
         world = self.world
-        if world.strikes(world.weather.crash):
+        if world.strikes("crash"):
             self.crash(f"after {label}")
         self._stall(label)
 
     def _stall(self, label: str) -> None:
         """Stand still, often until past the end of the invocation and of its leases: a zombie."""
         world = self.world
-        if not world.strikes(world.weather.stall):
+        if not world.strikes("stall"):
             return
-        length = world.chance.choice((5 * SECOND, 40 * SECOND, 62 * SECOND, 75 * SECOND, 8 * MINUTE))
+        length = 75 * SECOND if world.aim else world.chance.choice(STALLS)
         world.note(self.name, f"~ stalls {length / 1000:.0f} s at {label}")
         world.wait(self, length)
         if world.now > self._dies_at:

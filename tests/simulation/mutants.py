@@ -1,0 +1,284 @@
+"""Protocol bugs planted on purpose: the simulation must catch each, or it proves nothing.
+
+Each replaces one piece of the project's own code, or one promise of the store, by a plausible mistake.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+from chalicelib.domain import claim as claims
+from chalicelib.domain import job as jobs
+from chalicelib.domain import keys, policies, settle, steer
+from chalicelib.domain.errors import StoreRefused
+from chalicelib.domain.job import Job, Reason, State
+from chalicelib.domain.jobtype import Work
+from chalicelib.domain.keys import Key
+from chalicelib.domain.outcome import Retry, Unknown
+from chalicelib.domain.policies import EffectClass
+from chalicelib.domain.ports import Begun, Change, Saved, SaveResult
+from chalicelib.service import dispatch, execute, manage, submit, writing
+from tests.fakes import MemoryStore
+from tests.simulation.adapters import SimStore
+
+A, B, C, D = EffectClass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A planted bug: what it does wrong, where to look for it, and what it replaces."""
+
+    name: str
+    says: str
+    classes: tuple[EffectClass, ...]
+    patches: Callable[[], list[Any]]
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """Have the bug in the code for a while."""
+        active = self.patches()
+        for each in active:
+            each.start()
+        try:
+            yield
+        finally:
+            for each in reversed(active):
+                each.stop()
+
+
+def _no_fence() -> list[Any]:
+    def save_one(self: MemoryStore, change: Change) -> SaveResult:
+        self.jobs[change.before.id] = replace(change.after, payload=change.before.payload)
+        return Saved()
+
+    return [patch.object(MemoryStore, "save_one", save_one)]
+
+
+def _no_dispatch() -> list[Any]:
+    return [patch.object(dispatch.Dispatch, "_look_at_all", lambda *_: dispatch.Dispatched(ran=True))]
+
+
+def _check_then_store() -> list[Any]:
+    def take_key(self: SimStore, key: Key, *, instead_of: Key | None = None) -> Key | None:
+        held = self.load_key(key.id)
+        if held is not None and held != instead_of:
+            return held if held.job_id != key.job_id else None
+        self._process.before("store key")
+        self._memory.keys[key.id] = key
+        return None
+
+    return [patch.object(SimStore, "take_key", take_key)]
+
+
+def _attempts_after_claim() -> list[Any]:
+    real = claims.claim
+
+    def claim(job: Job, policy: Any, **named: Any) -> Any:
+        generous = replace(job, max_attempts=job.max_attempts + 1)
+        verdict = real(generous, policy, **named)
+        if isinstance(verdict, claims.Claimed | claims.Ended):
+            return type(verdict)(replace(verdict.job, max_attempts=job.max_attempts))
+        return verdict
+
+    return [patch.object(execute, "claim", claim)]
+
+
+def _key_per_attempt() -> list[Any]:
+    def key(self: Work, operation: str) -> str:
+        return f"{self.job.id}:{operation}:{self.job.generation}:{self.job.attempts}"
+
+    return [patch.object(Work, "key", key)]
+
+
+def _ghost_key() -> list[Any]:
+    real = keys.judge
+
+    def judge(held: Key, holder: Job | None, offered: Key, **named: Any) -> Any:
+        hit = real(held, holder, offered, **named)
+        return keys.Conflict(held.job_id) if isinstance(hit, keys.Unfinished) else hit
+
+    return [patch.object(keys, "judge", judge)]
+
+
+def _acknowledged_early() -> list[Any]:
+    real = execute.Execute._plan
+
+    def plan(self: Any, *args: Any) -> Any:
+        fate = real(self, *args)
+        return execute.DONE if isinstance(fate, execute.Later | execute.LetGo) else fate
+
+    looks = replace(policies.TIMING, look_after=timedelta(hours=20))
+    return [
+        patch.object(execute.Execute, "_plan", plan),
+        patch.object(submit, "TIMING", looks),
+    ]
+
+
+def _lapse_without_doubt() -> list[Any]:
+    real = claims._lapse
+    return [patch.object(claims, "_lapse", lambda job, *rest: replace(real(job, *rest), doubt=job.doubt))]
+
+
+def _lease_ignored() -> list[Any]:
+    def refusal(job: Job, *, now: Any, timing: Any) -> Any:
+        if job.state in jobs.AT_REST:
+            return claims.AtRest()
+        early = job.next_attempt_at > now + timing.clock_skew
+        return claims.NotYet(job.next_attempt_at) if early else None
+
+    return [patch.object(claims, "refusal", refusal), patch.object(execute, "refusal", refusal)]
+
+
+def _ended_is_claimed() -> list[Any]:
+    real = claims.refusal
+
+    def refusal(job: Job, **named: Any) -> Any:
+        verdict = real(job, **named)
+        return None if isinstance(verdict, claims.AtRest) and job.state is State.CANCELLED else verdict
+
+    return [patch.object(claims, "refusal", refusal), patch.object(execute, "refusal", refusal)]
+
+
+def _blind_repeated() -> list[Any]:
+    real = settle.settle
+
+    def settled(job: Job, outcome: Any, policy: Any, **named: Any) -> Job:
+        if isinstance(outcome, Unknown):
+            outcome = Retry(outcome.failure)
+        return real(job, outcome, policy, **named)
+
+    return [patch.object(execute, "settle", settled)]
+
+
+def _refused_connection_clears() -> list[Any]:
+    real = settle.settle
+
+    def settled(job: Job, outcome: Any, policy: Any, **named: Any) -> Job:
+        if isinstance(outcome, Retry):
+            outcome = replace(outcome, clears_doubt=True)
+        return real(job, outcome, policy, **named)
+
+    return [patch.object(execute, "settle", settled)]
+
+
+def _exhausted_in_doubt() -> list[Any]:
+    real = settle._again
+
+    def again(job: Job, policy: Any, now: Any, delay: timedelta) -> Job:
+        if job.poll is None and job.attempts >= job.max_attempts:
+            return jobs.rest(job, State.FAILED, policy, now=now, reason=Reason.EXHAUSTED)
+        return real(job, policy, now, delay)
+
+    return [patch.object(settle, "_again", again)]
+
+
+def _begun_not_written() -> list[Any]:
+    def begin(self: Any, held: Any, handle: str | None) -> Begun:
+        return Begun(held.job.id, held.job.fence)
+
+    return [patch.object(execute.Execute, "_begin", begin)]
+
+
+def _absence_at_once() -> list[Any]:
+    return [patch.object(Work, "absence_counts", lambda _: True)]
+
+
+def _deadline_ignored() -> list[Any]:
+    real = Work
+
+    def late(**named: Any) -> Work:
+        return real(**{**named, "deadline": named["deadline"] + timedelta(minutes=30)})
+
+    return [patch.object(execute, "Work", late)]
+
+
+def _running_cancelled() -> list[Any]:
+    def cancel(job: Job, policy: Any, *, now: Any) -> Any:
+        if job.state in jobs.TERMINAL:
+            return steer.NotAllowed("not_cancellable", "It has ended.")
+        return jobs.rest(job, State.CANCELLED, policy, now=now)
+
+    return [patch.object(manage, "cancel", cancel)]
+
+
+def _any_write_is_ours() -> list[Any]:
+    return [patch.object(writing, "same_write", lambda *_: True)]
+
+
+def _doubt_retried() -> list[Any]:
+    def retry(job: Job, policy: Any, *, now: Any) -> Any:
+        if job.state not in (State.PARKED, State.FAILED):
+            return steer.NotAllowed("not_retryable", "It has not failed.")
+        return jobs.restart(job, policy, now=now)
+
+    return [patch.object(manage, "retry", retry)]
+
+
+def _key_dies_young() -> list[Any]:
+    return [patch.object(keys, "lives", lambda _, holder, __: holder.state not in jobs.TERMINAL)]
+
+
+def _refused_record_answered() -> list[Any]:
+    real = submit.Submit._add
+
+    def add(self: Any, job: Job) -> bool:
+        try:
+            return real(self, job)
+        except StoreRefused:
+            return True
+
+    return [patch.object(submit.Submit, "_add", add)]
+
+
+def _unfinished_without_key() -> list[Any]:
+    """Finish an acceptance on a key that another may be releasing: the bug that the simulation found."""
+    real = submit.Submit._take
+
+    def take(self: Any, key: Key, *, instead_of: Key | None) -> Key | None:
+        if instead_of is not None and instead_of.job_id == key.job_id:
+            return None
+        return real(self, key, instead_of=instead_of)
+
+    return [patch.object(submit.Submit, "_take", take)]
+
+
+def _message_first() -> list[Any]:
+    """Let a settled job's message go before its save is certain, and never look again."""
+    real = execute.Execute._run_all
+
+    def run_all(self: Any, claimed: Any, ends: Any) -> Any:
+        fates = real(self, claimed, ends)
+        return dict.fromkeys(fates, execute.DONE)
+
+    looks = patch.object(dispatch, "look", lambda *_, **__: None)
+    return [patch.object(execute.Execute, "_run_all", run_all), looks]
+
+
+MUTANTS = (
+    Mutant("no_fence", "saves without comparing the version", (A, C), _no_fence),
+    Mutant("no_dispatch", "never looks at the agenda", (D, A), _no_dispatch),
+    Mutant("check_then_store", "reads the key, then writes it", (A, D), _check_then_store),
+    Mutant("attempts_after_claim", "checks the attempts after the claim", (D, B), _attempts_after_claim),
+    Mutant("key_per_attempt", "makes a fresh provider key for each attempt", (A,), _key_per_attempt),
+    Mutant("ghost_key", "takes a key without a job for a conflict", (A, D), _ghost_key),
+    Mutant("acknowledged_early", "acknowledges what is not due", (D, A), _acknowledged_early),
+    Mutant("lapse_without_doubt", "forgets that a dead owner may have acted", (C, B), _lapse_without_doubt),
+    Mutant("lease_ignored", "claims over a running lease", (A, C), _lease_ignored),
+    Mutant("ended_is_claimed", "revives cancelled jobs", (D, A), _ended_is_claimed),
+    Mutant("blind_repeated", "repeats what may have happened", (C, B), _blind_repeated),
+    Mutant("refusal_clears", "lets a refused connection clear a doubt", (A, B), _refused_connection_clears),
+    Mutant("exhausted_in_doubt", "fails a job whose effect may have happened", (A, B), _exhausted_in_doubt),
+    Mutant("begun_not_written", "starts a blind effect without noting it", (C, B), _begun_not_written),
+    Mutant("absence_at_once", "takes an early look-up for proof of absence", (A,), _absence_at_once),
+    Mutant("deadline_ignored", "starts calls after the invocation's deadline", (A, C), _deadline_ignored),
+    Mutant("running_cancelled", "cancels a job that runs", (A, C), _running_cancelled),
+    Mutant("any_write_is_ours", "takes any refused write for its own", (A, C), _any_write_is_ours),
+    Mutant("doubt_retried", "lets an operator retry what is in doubt", (C,), _doubt_retried),
+    Mutant("key_dies_young", "releases a key with its job's end", (A, D), _key_dies_young),
+    Mutant("refused_answered", "answers 201 for a record that was refused", (A, D), _refused_record_answered),
+    Mutant("unfinished_without_key", "finishes a job whose key may be gone", (A, D), _unfinished_without_key),
+    Mutant("message_first", "lets messages go before the save", (D, A), _message_first),
+)

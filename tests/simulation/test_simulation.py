@@ -1,0 +1,58 @@
+import os
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from chalicelib.domain.policies import EffectClass
+from tests.simulation.__main__ import CHUNK, first_catch
+from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.schedule import Report, run_schedule
+from tests.simulation.world import FAULTS, Aim
+
+FULL = bool(os.environ.get("QS_FULL"))
+SCHEDULES = 1_000_000 if FULL else 5_000  # per effect class
+SEEDS_PER_MUTANT = 20_000
+AIMED_SEEDS = range(40 if FULL else 6)
+
+
+def violations_of(letter: EffectClass, first: int) -> list[Report]:
+    numbers = range(first, min(first + CHUNK, SCHEDULES))
+    return [report for number in numbers if (report := run_schedule(letter, number)).violation]
+
+
+@pytest.mark.parametrize("letter", EffectClass, ids=lambda letter: letter.name)
+def test_no_schedule_breaks_an_invariant(letter: EffectClass) -> None:
+    firsts = range(0, SCHEDULES, CHUNK)
+    with ProcessPoolExecutor() as pool:
+        broken = [
+            report for reports in pool.map(violations_of, [letter] * len(firsts), firsts) for report in reports
+        ]
+    assert [f"{report.seed}: {report.violation}" for report in broken] == []
+
+
+def test_the_same_seed_is_the_same_schedule() -> None:
+    first, second = (run_schedule(EffectClass.KEYED, 7, tracing=True) for _ in range(2))
+    assert first.trace == second.trace
+    assert first.trace
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("letter", EffectClass, ids=lambda letter: letter.name)
+def test_any_one_fault_at_any_io_point_breaks_no_invariant(letter: EffectClass, fault: str) -> None:
+    for number in AIMED_SEEDS:
+        skip = 0
+        while True:
+            report = run_schedule(letter, number, aim=Aim(fault, skip))
+            if not report.struck:
+                break
+            assert report.violation is None, f"{report.seed}, {fault} after {skip} others: {report.violation}"
+            assert sum(report.states.values()) >= 1
+            skip += 1
+        if fault not in ("stale", "duplicate", "hang"):  # those need something to have happened before
+            assert skip > 0, f"{letter} has no point at which {fault} could strike"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_simulation_catches_a_planted_bug(mutant: Mutant) -> None:
+    caught, tried = first_catch(mutant, SEEDS_PER_MUTANT)
+    assert caught is not None, f"not caught within {tried} schedules"
