@@ -142,8 +142,10 @@ def _await_action(work: Work, payments: Payments, intent: Intent) -> Outcome:
     since = work.job.poll_since
     if since is None or work.clock.now() - since < work.timing.poll_for:
         return Pending(_result(intent), handle=intent.id)
+    # A key for each attempt: cancelling twice does no harm, and a kept 5xx would bar it for a day.
+    key = work.key(f"cancel-{work.job.fence}")
     try:
-        ended = payments.cancel(intent.id, key=work.key("cancel"), deadline=work.deadline)
+        ended = payments.cancel(intent.id, key=key, deadline=work.deadline)
     except ProviderError as error:
         # Whatever it was: as long as the intent lives the customer may still be charged.
         return Retry(_failure(error), after=getattr(error, "after", None), handle=intent.id)

@@ -21,6 +21,7 @@ from local.standins.wire import Answer, Request, Silent
 
 SILENCE_SECONDS = 60.0  # the longest that a caller is left waiting
 TICK_SECONDS = 0.002
+FINISHING_SECONDS = 0.2  # given to requests that are in hand before the port goes down
 COUNTERS = Path("/proc/net/snmp")
 
 
@@ -30,16 +31,17 @@ class Listener:
     def __init__(self, host: str, port: int, handle: Callable[[Request], Answer]) -> None:
         self.handle = handle
         self.stopping = threading.Event()
+        self._down = False
         self._to_refuse = 0
         self._down_since = 0.0
         self._refused_before: int | None = None
         self._socket = _bound(host, port)
         self._socket.listen(128)
         self._address = self._socket.getsockname()
+        self._gate = threading.Lock()
         self._lock = threading.Lock()
         self._idle: set[socket.socket] = set()
-        self._threads: set[threading.Thread] = set()
-        self._connections: set[socket.socket] = set()
+        self._serving: dict[socket.socket, threading.Thread] = {}
         self._acceptor = threading.Thread(target=self._accept, name=f"stand-in:{self.port}", daemon=True)
 
     @property
@@ -50,7 +52,7 @@ class Listener:
     @property
     def down(self) -> bool:
         """Whether connections are being refused."""
-        return self._to_refuse > 0
+        return self._down
 
     @property
     def refusals_left(self) -> int:
@@ -67,27 +69,39 @@ class Listener:
         self._wake()
         self._acceptor.join()
         with self._lock:
-            connections, threads = list(self._connections), list(self._threads)
-        for connection in connections:
+            serving = dict(self._serving)
+        for connection, thread in serving.items():
             _cut(connection)
-        for thread in threads:
             thread.join()
 
     def refuse(self, count: int) -> None:
         """Refuse the next `count` connections, from now on, and cut those that are open and idle."""
-        if not self.down:
+        with self._gate:
+            self._to_refuse += count
+            if self._down:
+                return  # a shutdown now would spoil the socket that is to listen again
+            self._down = True
             self._down_since = time.monotonic()
             self._refused_before = _refused_on_this_machine()
-        self._to_refuse += count
-        self._wake()
+            self._wake()
+        until = time.monotonic() + FINISHING_SECONDS
+        while self._busy() and time.monotonic() < until:
+            time.sleep(TICK_SECONDS)
         with self._lock:
             idle = list(self._idle)
         for connection in idle:
             _cut(connection)
 
+    def _busy(self) -> bool:
+        """Whether a request of another thread than this one is in hand."""
+        me = threading.current_thread()
+        with self._lock:
+            return any(thread is not me and c not in self._idle for c, thread in self._serving.items())
+
     def recover(self) -> None:
         """Listen again, whatever was ordered."""
-        self._to_refuse = 0
+        with self._gate:
+            self._to_refuse = 0
 
     def resting(self, connection: socket.socket, idle: bool) -> None:
         """Note that a connection waits for its next request, or has one in hand."""
@@ -111,19 +125,20 @@ class Listener:
             connection.setblocking(True)
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             with self._lock:
-                self._connections.add(connection)
-                self._threads.add(thread)
+                self._serving[connection] = thread
             thread.start()
         self._socket.close()
 
     def _be_down(self) -> None:
         self._socket.close()
         self._socket = _bound(*self._address)
-        while self.down and not self.stopping.wait(TICK_SECONDS):
-            if self._refused() >= self._to_refuse:
-                self._to_refuse = 0
-        self._socket.listen(128)
-        self._socket.settimeout(1.0)
+        while not self.stopping.wait(TICK_SECONDS):
+            with self._gate:  # an order that comes now finds the port open or closed, not in between
+                if self._refused() >= self._to_refuse:
+                    self._socket.listen(128)
+                    self._socket.settimeout(1.0)
+                    self._to_refuse, self._down = 0, False
+                    return
 
     def _refused(self) -> int:
         now, before = _refused_on_this_machine(), self._refused_before
@@ -138,8 +153,7 @@ class Listener:
         finally:
             self.resting(connection, idle=False)
             with self._lock:
-                self._connections.discard(connection)
-                self._threads.discard(threading.current_thread())
+                self._serving.pop(connection, None)
             connection.close()
 
 

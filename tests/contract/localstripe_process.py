@@ -28,6 +28,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
+    sock.listen(128)  # whoever comes before the server is ready waits
     sys.stdout.write(f"{sock.getsockname()[1]}\n")
     sys.stdout.flush()
     web.run_app(app, sock=sock, access_log=None, print=None, handle_signals=False)

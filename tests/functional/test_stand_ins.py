@@ -278,6 +278,30 @@ def test_refused_connections_cut_those_that_are_open(stand_ins: StandIns, caller
     assert len(stand_ins.effects()) == 1
 
 
+def test_port_comes_and_goes_without_ever_breaking_a_call_that_it_took(stand_ins: StandIns) -> None:
+    met: set[type] = set()
+    for round_ in range(400):
+        if round_ % 7 == 0:
+            stand_ins.arm("stripe", "refuse-connection", 1 + round_ % 2)
+        with closing(Caller(stand_ins.url)) as caller:
+            try:
+                assert caller.create()[0] == 200
+            except OSError as error:
+                met.add(type(error))
+    assert met == {ConnectionRefusedError}
+
+
+def test_reset_opens_a_closed_port(stand_ins: StandIns) -> None:
+    stand_ins.arm("stripe", "refuse-connection", 1000)
+    with closing(Caller(stand_ins.ses_url)) as other:
+        assert other.ask("POST", "/_reset")[0] == 200
+        deadline = time.monotonic() + 5
+        while other.ask("GET", "/_faults")[1]["faults"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+    with closing(Caller(stand_ins.url)) as caller:
+        assert caller.create()[0] == 200
+
+
 def test_fault_strikes_as_often_as_ordered(caller: Caller) -> None:
     arm(caller, "status-429", count=2)
     assert caller.ask("GET", "/_faults")[1]["faults"] == [
