@@ -268,7 +268,8 @@ def agenda_of(tier: Tier, shard: int) -> str:
 
 def findable(job_id: str) -> bool:
     """Whether there can be a job of this id; callers may ask for any text, a payload's id among them."""
-    return bool(job_id) and APART not in job_id and len(job_id.encode(errors="replace")) <= LONGEST_ID
+    # What is printable can be encoded: a lone surrogate would make the table fail instead of answering.
+    return job_id.isprintable() and APART not in job_id and 0 < len(job_id.encode()) <= LONGEST_ID
 
 
 def payload_id(job_id: JobId) -> str:
