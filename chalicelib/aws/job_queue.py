@@ -91,7 +91,9 @@ class SqsInbox:
 
 def group_of(venue_id: str) -> str:
     """Return the message group of a venue: its id, or a digest of one that SQS would not take."""
-    return venue_id if GROUP.fullmatch(venue_id) else hashlib.sha256(venue_id.encode()).hexdigest()
+    if GROUP.fullmatch(venue_id):
+        return venue_id
+    return hashlib.sha256(venue_id.encode(errors="surrogatepass")).hexdigest()
 
 
 def _parts(places: Sequence[int]) -> Iterator[Sequence[int]]:

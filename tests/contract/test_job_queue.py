@@ -1,9 +1,11 @@
 """The contract of ports.JobQueue and ports.Inbox, on the fakes and on SQS as ministack does it."""
 
+import string
 from datetime import timedelta
 
 import pytest
 
+from chalicelib.aws.job_queue import group_of
 from chalicelib.domain.job import JobId, VenueId
 from chalicelib.domain.message import Hint, decode
 from chalicelib.domain.policies import Lane, Tier
@@ -122,6 +124,17 @@ def test_venue_of_any_name_is_sent(queues: Queues, venue: str) -> None:
     assert queues.queue.send([message]) == [True]
     [received] = queues.receive(Tier.MONEY, Lane.MAIN)
     assert decode(received.body).venue_id == venue
+
+
+def test_group_of_any_venue_is_one_that_sqs_takes() -> None:
+    """No emulator refuses a group, so this is what AWS's documentation says."""
+    legal = frozenset(string.ascii_letters + string.digits + string.punctuation)
+    venues = ["v1", "venue with spaces", "größe", "☃", "\x7f", "", "\ud800", "x" * 128, "x" * 129, "x" * 200]
+    groups = [group_of(venue) for venue in venues]
+
+    assert all(0 < len(group) <= 128 and legal.issuperset(group) for group in groups)
+    assert len(set(groups)) == len(venues)
+    assert (groups[0], groups[7]) == (venues[0], venues[7])
 
 
 def test_queues_answer(queues: Queues) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -223,6 +224,20 @@ def test_look_that_has_moved_meanwhile_is_not_moved_again(records: Records) -> N
     job = added(records.store, a_job())
     first = looked(job, now=START + timedelta(minutes=6))
     records.store.save_looks([Change(job, first)])
+
+    [result] = records.store.save_looks([Change(job, looked(job, now=START + timedelta(minutes=7)))])
+
+    assert isinstance(result, Outdated)
+    assert read(records.store, job.id) == first
+
+
+@pytest.mark.parametrize("moved_by", [{"next_look": START + timedelta(hours=1)}, {"looks": 5}], ids=str)
+def test_look_is_not_moved_if_its_time_or_its_count_is_another(
+    records: Records, moved_by: dict[str, Any]
+) -> None:
+    job = added(records.store, a_job())
+    first = replace(job, **moved_by)
+    assert records.store.save_looks([Change(job, first)]) == [Saved()]
 
     [result] = records.store.save_looks([Change(job, looked(job, now=START + timedelta(minutes=7)))])
 
