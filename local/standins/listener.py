@@ -130,8 +130,9 @@ class Listener:
         self._socket.close()
 
     def _be_down(self) -> None:
-        self._socket.close()
-        self._socket = _bound(*self._address)
+        with self._gate:  # which `refuse` holds until the socket that is to be closed has been shut down
+            self._socket.close()
+            self._socket = _bound(*self._address)
         while not self.stopping.wait(TICK_SECONDS):
             with self._gate:  # an order that comes now finds the port open or closed, not in between
                 if self._refused() >= self._to_refuse:

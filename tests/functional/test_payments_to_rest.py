@@ -1,5 +1,6 @@
 """Payments through the whole protocol while Stripe fails at random: each record tells what happened."""
 
+import os
 import random
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,6 +20,7 @@ from local.standins import StandIns
 from tests.factories import PAYMENT, a_job
 from tests.fakes import ListJournal, ManualClock, MemoryStore, SeededChance, SequentialCrew
 
+SEEDS = range(1_000 if os.environ.get("QS_FULL") else 50)
 ROUNDS = 400  # of one job until it must have come to rest
 FAULTS = (
     "status-500",
@@ -92,7 +94,7 @@ class Life:
         return isinstance(again, Job) and self.store.save_many([Change(job, again)]) == [Saved()]
 
 
-@pytest.fixture(params=range(80))
+@pytest.fixture(params=SEEDS)
 def life(request: pytest.FixtureRequest, stand_ins: StandIns, clock: ManualClock) -> Iterator[Life]:
     made = Life(stand_ins, clock, request.param)
     yield made
