@@ -134,7 +134,10 @@ class Execute:
         plans = {job_id: self._plan(job, controls, receives[job_id], ends) for job_id, job in jobs.items()}
         steps = [plan for plan in plans.values() if isinstance(plan, Step)]
         payloads = self._payloads(steps)
+        missing = {step.change.after.id for step in steps if step.fate is None} - payloads.keys()
+        steps = [step for step in steps if step.change.after.id not in missing]
         fates |= {job_id: plan for job_id, plan in plans.items() if not isinstance(plan, Step | LetGo)}
+        fates |= {job_id: self._left_without_payload(job_id) for job_id in missing}
         fates |= self._let_go([plan.job for plan in plans.values() if isinstance(plan, LetGo)])
         claimed, written = self._write(steps)
         held = [self._hold(job, payloads[job.id], receives[job.id]) for job in claimed]
@@ -254,6 +257,11 @@ class Execute:
         apart = [job for job in jobs if job.payload is None]
         payloads = {job.id: job.payload for job in jobs if job.payload is not None}
         return payloads | (dict(self._store.load_payloads(apart)) if apart else {})
+
+    def _left_without_payload(self, job_id: JobId) -> Fate:
+        """Leave a job whose payload is gone, so that it holds up no other; nothing can be done with it."""
+        self._journal.alarm("payload_missing", jobId=job_id)
+        return LEFT
 
     def _hold(self, job: Job, payload: Mapping[str, Any], receives: int) -> Held:
         return Held(job, self._types[job.type], self._policies[job.type], payload, receives)
