@@ -205,11 +205,12 @@ class MemoryStore:
         with self._lock:
             return self.controls
 
-    def save_controls(self, controls: Controls) -> bool:
+    def save_controls(self, controls: Controls, entry: Entry) -> bool:
         with self._lock:
             if self.controls.version != controls.version - 1:
                 return False
             self.controls = controls
+            self.audit.append(entry)
             return True
 
     def ping(self) -> None:

@@ -148,14 +148,21 @@ class DynamoJobStore:
         """Return what operators hold back."""
         return records.controls(read(self._controls.get_item, CONTROLS_ID, consistent_read=True).get("Item"))
 
-    def save_controls(self, controls: Controls) -> bool:
-        """Replace the controls, if those that stand are one version older."""
-        condition, values = "vn = :vn", {":vn": number(controls.version - 1)}
-        if controls.version == 1:
-            condition, values = "attribute_not_exists(id)", {}
-        return (
-            self._put(self._tables.queue_controls, records.controls_item(controls), condition, values) is None
-        )
+    def save_controls(self, controls: Controls, entry: Entry) -> bool:
+        """Replace the controls, if those that stand are one version older, with their audit entry."""
+        put: dict[str, Any] = {
+            "TableName": self._tables.queue_controls,
+            "Item": records.controls_item(controls),
+            "ConditionExpression": "attribute_not_exists(id)",
+        }
+        if controls.version > 1:
+            put["ConditionExpression"] = "vn = :vn"
+            put["ExpressionAttributeValues"] = {":vn": number(controls.version - 1)}
+        try:
+            write(self._client.transact_write_items, TransactItems=[{"Put": put}, self._noted(entry)])
+        except ConditionRefused:
+            return False
+        return True
 
     def ping(self) -> None:
         """Raise StoreRefused unless the tables answer."""

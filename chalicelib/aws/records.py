@@ -348,15 +348,14 @@ def _control(scope: str, value: str, reason: str, owner: str, since: int, until:
 
 def entry_item(entry: Entry) -> dict[str, Value]:
     """Return the record of an audit entry; its day, in UTC, is the partition."""
-    return {
+    item = {
         "day": text(entry.at.astimezone(UTC).date().isoformat()),
         "id": text(entry.id),
         "at": moment(entry.at),
         "ac": text(entry.actor),
         "do": text(entry.action),
-        "ve": text(entry.venue_id),
-        "jb": text(entry.job_id),
+        "sj": text(entry.subject),
         "re": text(entry.reason),
-        "bf": text(entry.before),
-        "af": text(entry.after),
     }
+    told = {"ve": entry.venue_id, "bf": entry.before, "af": entry.after}
+    return item | {name: text(value) for name, value in told.items() if value is not None}

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from chalicelib.domain.controls import Controls
-from chalicelib.domain.job import ClaimId, Job, JobId, KeyId, State, VenueId
+from chalicelib.domain.job import ClaimId, Job, JobId, KeyId, VenueId
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import Lane, Tier
 
@@ -102,17 +102,21 @@ SaveResult = Saved | Outdated | Unsure
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the audit log: who did what to which job, why, when, and what it made of it."""
+    """One line of the audit log: who did what to what, why, when, and what it made of it.
+
+    `subject` is a job's id, or names what else was acted on: `queue/money`, `provider/stripe`. `before` and
+    `after` are states, or what stood there. No venue: it concerns the whole platform.
+    """
 
     id: str
     at: datetime
     actor: str
     action: str
-    venue_id: VenueId
-    job_id: JobId
+    subject: str
+    venue_id: VenueId | None
     reason: str
-    before: State
-    after: State
+    before: str | None
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +201,10 @@ class JobStore(Protocol):
         """Return what operators hold back. Read consistently. Raises StoreRefused."""
         ...
 
-    def save_controls(self, controls: Controls) -> bool:
-        """Replace the controls, if those that stand are one version older; say whether it was done.
+    def save_controls(self, controls: Controls, entry: Entry) -> bool:
+        """Replace the controls, if those that stand are one version older, and write the audit entry with them.
 
-        Raises StoreRefused or StoreUnsure.
+        Says whether it was done. Raises StoreRefused or StoreUnsure.
         """
         ...
 

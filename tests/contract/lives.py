@@ -68,6 +68,21 @@ def agenda(store: JobStore, tier: Tier = Tier.MONEY, *, until: datetime = FAR, l
     }
 
 
+def a_control_entry(entry_id: str = "entry_1") -> Entry:
+    """Return the audit entry of an operator's pause."""
+    return Entry(
+        id=entry_id,
+        at=START,
+        actor="admin-1",
+        action="pause",
+        subject="queue/money",
+        venue_id=None,
+        reason="the bank is down",
+        before=None,
+        after="paused",
+    )
+
+
 def an_entry(job: Job, entry_id: str = "entry_1", *, after: State = State.CANCELLED) -> Entry:
     """Return the audit entry of an operator's action on a job."""
     return Entry(
@@ -75,8 +90,8 @@ def an_entry(job: Job, entry_id: str = "entry_1", *, after: State = State.CANCEL
         at=START,
         actor="admin-1",
         action="cancel",
+        subject=job.id,
         venue_id=VenueId(job.venue_id),
-        job_id=job.id,
         reason="asked for by the venue",
         before=job.state,
         after=after,

@@ -18,7 +18,7 @@ from chalicelib.domain.message import decode
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Change, Message, Outdated, Saved, Unsure
 from tests.contract.backends import DynamoRecords, Faults, SqsQueues, client
-from tests.contract.lives import added, an_entry, claimed, looked, read, save
+from tests.contract.lives import a_control_entry, added, an_entry, claimed, looked, read, save
 from tests.contract.test_job_store_keys import cancelled
 from tests.factories import VENUE, a_job, a_key
 from tests.fakes import START
@@ -85,11 +85,14 @@ def test_throttled_statement_is_unsure_and_the_others_stand(dynamo: DynamoRecord
     assert dynamo.store.save_many([Change(job, claimed(job))] * 2) == [Saved(), Unsure()]
 
 
-WRITES: Mapping[str, Callable[[DynamoJobStore], object]] = {
-    "take_key": lambda store: store.take_key(a_key()),
-    "add": lambda store: store.add(a_job()),
-    "add large": lambda store: store.add(a_job(payload={"text": "x" * 5000})),
-    "save_controls": lambda store: store.save_controls(Controls(version=1)),
+WRITES: Mapping[str, tuple[str, Callable[[DynamoJobStore], object]]] = {
+    "take_key": ("PutItem", lambda store: store.take_key(a_key())),
+    "add": ("PutItem", lambda store: store.add(a_job())),
+    "add large": ("PutItem", lambda store: store.add(a_job(payload={"text": "x" * 5000}))),
+    "save_controls": (
+        "TransactWriteItems",
+        lambda store: store.save_controls(Controls(version=1), a_control_entry()),
+    ),
 }
 READS: Mapping[str, tuple[str, Callable[[DynamoJobStore], object]]] = {
     "load": ("GetItem", lambda store: store.load(JobId("job_1"), None)),
@@ -105,41 +108,41 @@ READS: Mapping[str, tuple[str, Callable[[DynamoJobStore], object]]] = {
 }
 
 
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize(("operation", "write"), WRITES.values(), ids=WRITES)
 def test_write_whose_reply_is_lost_is_unsure(
-    dynamo: DynamoRecords, wire: Faults, write: Callable[[DynamoJobStore], object]
+    dynamo: DynamoRecords, wire: Faults, operation: str, write: Callable[[DynamoJobStore], object]
 ) -> None:
-    wire.order("PutItem", wire.lose_reply)
+    wire.order(operation, wire.lose_reply)
 
     with pytest.raises(StoreUnsure):
         write(dynamo.store)
 
 
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize(("operation", "write"), WRITES.values(), ids=WRITES)
 def test_write_that_fails_within_the_table_is_unsure(
-    dynamo: DynamoRecords, wire: Faults, write: Callable[[DynamoJobStore], object]
+    dynamo: DynamoRecords, wire: Faults, operation: str, write: Callable[[DynamoJobStore], object]
 ) -> None:
-    wire.order("PutItem", wire.fail)
+    wire.order(operation, wire.fail)
 
     with pytest.raises(StoreUnsure):
         write(dynamo.store)
 
 
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize(("operation", "write"), WRITES.values(), ids=WRITES)
 def test_write_that_is_throttled_for_long_is_refused(
-    dynamo: DynamoRecords, wire: Faults, write: Callable[[DynamoJobStore], object]
+    dynamo: DynamoRecords, wire: Faults, operation: str, write: Callable[[DynamoJobStore], object]
 ) -> None:
-    wire.order("PutItem", *[wire.throttle] * 3)
+    wire.order(operation, *[wire.throttle] * 3)
 
     with pytest.raises(StoreRefused):
         write(dynamo.store)
 
 
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize(("operation", "write"), WRITES.values(), ids=WRITES)
 def test_throttling_before_a_lost_reply_leaves_it_unsure(
-    dynamo: DynamoRecords, wire: Faults, write: Callable[[DynamoJobStore], object]
+    dynamo: DynamoRecords, wire: Faults, operation: str, write: Callable[[DynamoJobStore], object]
 ) -> None:
-    wire.order("PutItem", wire.throttle, wire.lose_reply)
+    wire.order(operation, wire.throttle, wire.lose_reply)
 
     with pytest.raises(StoreUnsure):
         write(dynamo.store)
@@ -253,7 +256,9 @@ GONE_ENVIRONMENT = {
 
 
 @pytest.mark.parametrize(
-    "call", [*WRITES.values(), *(call for _, call in READS.values())], ids=[*WRITES, *READS]
+    "call",
+    [*(call for _, call in WRITES.values()), *(call for _, call in READS.values())],
+    ids=[*WRITES, *READS],
 )
 def test_refused_connection_is_refused_within_a_second(
     nobody: DynamoRecords, call: Callable[[DynamoJobStore], object]

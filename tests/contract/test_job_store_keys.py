@@ -13,7 +13,7 @@ from chalicelib.domain.policies import EffectClass
 from chalicelib.domain.ports import Change, JobStore, KeyTaken, Outdated, Saved
 from chalicelib.domain.steer import Resolution, cancel, resolve, retry
 from tests.contract.backends import Records
-from tests.contract.lives import added, agenda, an_entry, claimed, moved, read, settled
+from tests.contract.lives import a_control_entry, added, agenda, an_entry, claimed, moved, read, settled
 from tests.contract.test_job_store import FAILURE, LARGE
 from tests.factories import PAYMENT, a_job, a_key, a_policy
 from tests.fakes import START
@@ -76,21 +76,23 @@ def test_controls_start_empty_and_are_replaced_by_version(records: Records) -> N
     second = first.started(stop)
 
     assert records.store.load_controls() == Controls()
-    assert records.store.save_controls(first) is True
-    assert records.store.save_controls(second) is True
+    assert records.store.save_controls(first, a_control_entry("entry_1")) is True
+    assert records.store.save_controls(second, a_control_entry("entry_2")) is True
     assert records.store.load_controls() == second
     assert records.store.load_batch([])[1] == second
+    assert records.audited() == ["entry_1", "entry_2"]
 
 
 @pytest.mark.parametrize("version", [0, 1, 2, 4])
 def test_controls_of_any_version_but_the_next_are_refused(records: Records, version: int) -> None:
     stop = Control(Scope.ALL, "", "stop", "admin-2", START)
     standing = Controls((stop,), version=2)
-    records.store.save_controls(Controls((), version=1))
-    records.store.save_controls(standing)
+    records.store.save_controls(Controls((), version=1), a_control_entry("entry_1"))
+    records.store.save_controls(standing, a_control_entry("entry_2"))
 
-    assert records.store.save_controls(Controls((), version=version)) is False
+    assert records.store.save_controls(Controls((), version=version), a_control_entry("entry_3")) is False
     assert records.store.load_controls() == standing
+    assert records.audited() == ["entry_1", "entry_2"]
 
 
 def test_operator_change_and_its_entry_stand_together(records: Records) -> None:

@@ -15,7 +15,7 @@ from chalicelib.domain.job import Job
 from chalicelib.domain.ports import Change, Outdated, Saved, SaveResult
 from chalicelib.domain.steer import cancel
 from tests.contract.backends import Records
-from tests.contract.lives import added, an_entry, claimed, looked, read
+from tests.contract.lives import a_control_entry, added, an_entry, claimed, looked, read
 from tests.factories import a_job, a_key, a_policy
 from tests.fakes import START
 
@@ -151,13 +151,15 @@ def test_operators_at_once_leave_one_entry(records: Records, together: Together[
 def test_fifty_threads_replace_the_controls_and_one_does(records: Records, together: Together[bool]) -> None:
     def replace_them(thread: int) -> bool:
         return records.store.save_controls(
-            Controls().started(Control(Scope.ALL, "", "stop", f"admin-{thread}", START))
+            Controls().started(Control(Scope.ALL, "", "stop", f"admin-{thread}", START)),
+            a_control_entry(f"entry_{thread:02d}"),
         )
 
     done = together(replace_them)
 
     assert done.count(True) == 1
     assert records.store.load_controls().entries[0].owner == f"admin-{done.index(True)}"
+    assert records.audited() == [f"entry_{done.index(True):02d}"]
 
 
 def test_fifty_runs_take_one_lease_and_one_works(records: Records, together: Together[bool]) -> None:

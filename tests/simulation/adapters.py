@@ -120,8 +120,8 @@ class SimStore:
     def load_controls(self) -> Controls:
         return self._read("load_controls", self._memory.load_controls)
 
-    def save_controls(self, controls: Controls) -> bool:
-        return self._single("save_controls", lambda: self._memory.save_controls(controls))
+    def save_controls(self, controls: Controls, entry: Entry) -> bool:
+        return self._single("save_controls", lambda: self._memory.save_controls(controls, entry))
 
     def ping(self) -> None:
         self._read("ping", lambda: None)
