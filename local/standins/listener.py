@@ -184,7 +184,11 @@ class _Conversation(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path, _, query = self.path.partition("?")
         headers = {name.lower(): text for name, text in self.headers.items()}
-        body = self.rfile.read(int(headers.get("content-length", "0")))
+        length = int(headers.get("content-length", "0"))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True  # the caller died in mid-sentence: nothing was asked
+            return
         try:
             answer = self._listener.handle(Request(self.command, path, query, headers, body))
         except Silent:
