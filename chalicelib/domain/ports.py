@@ -13,6 +13,7 @@ from chalicelib.domain.controls import Controls
 from chalicelib.domain.job import ClaimId, Job, JobId, KeyId, VenueId
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import Lane, Tier
+from chalicelib.domain.ratelimit import Admission, Ask, Bucket
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -214,6 +215,36 @@ class JobStore(Protocol):
 
 
 AGENDA_SHARDS = 4  # per tier: spreads an on-sale's writes over the partitions of the index
+
+
+class Limiter(Protocol):
+    """The buckets of the provider groups, one record each, shared by all functions. It never sleeps."""
+
+    def reserve(
+        self, group: str, asks: Sequence[Ask], *, owner: str, until: datetime, now: datetime
+    ) -> Admission:
+        """Let through what fits of a batch, rate and slots in one write (see `ratelimit.admit`).
+
+        Slots are held for `owner` until they are given back, or until `until`. Raises StoreRefused or
+        StoreUnsure when nothing can be said; nobody may call then.
+        """
+        ...
+
+    def give_back(self, groups: Sequence[str], owner: str) -> None:
+        """End what an owner holds in these groups; a failure leaves it to run out."""
+        ...
+
+    def buckets(self) -> Mapping[str, Bucket]:
+        """Return the bucket of every known group as it stands. Raises StoreRefused."""
+        ...
+
+    def save(self, group: str, bucket: Bucket, entry: Entry) -> bool:
+        """Replace a bucket whose version is one older, as an operator wants it, with the audit entry.
+
+        What was given back meanwhile stays given back. Says whether it was done. Raises StoreRefused or
+        StoreUnsure.
+        """
+        ...
 
 
 class Leases(Protocol):
