@@ -9,8 +9,8 @@ def ceiling(strategy: RetryStrategy, attempt: int) -> timedelta:
     """Return the longest backoff after the given attempt (1 is the first), never above the cap."""
     if strategy.growth is Growth.LINEAR:
         return min(strategy.base * attempt, strategy.cap)
-    # Past 2**40 the cap has long been reached; the bound keeps the power small for any attempt number.
-    growth: int = strategy.factor ** min(attempt - 1, 40)
+    # By then every cap has long been reached; the bound keeps the product a timedelta at any attempt number.
+    growth: int = strategy.factor ** min(attempt - 1, 20)
     return min(strategy.base * growth, strategy.cap)
 
 
