@@ -1,10 +1,12 @@
 """Valid values by default; a test spells out only what it is about."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.domain import keys
-from chalicelib.domain.job import Accepting, Job, JobId, KeyId, UserId, VenueId, accept
+from chalicelib.domain.claim import Claimed, claim
+from chalicelib.domain.job import Accepting, ClaimId, Job, JobId, KeyId, UserId, VenueId, accept
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import RETRY, TIMING, EffectClass, Policy, Tier, Timing
 from tests.fakes import START
@@ -61,3 +63,16 @@ def a_policy(effect_class: EffectClass = EffectClass.KEYED, **changes: Any) -> P
         "retention": timedelta(days=90),
     }
     return Policy(effect_class=effect_class, **{**fields, **changes})
+
+
+def a_running_job(policy: Policy | None = None, *, now: datetime = START, **fields: Any) -> Job:
+    """Return a job as its first claim leaves it, leased for 65 seconds; `fields` are fields of Job."""
+    verdict = claim(
+        a_job(),
+        policy or a_policy(),
+        claim_id=ClaimId("claim_1"),
+        lease_until=now + timedelta(seconds=65),
+        now=now,
+    )
+    assert isinstance(verdict, Claimed)
+    return replace(verdict.job, **fields)
