@@ -251,7 +251,7 @@ def restart(job: Job, policy: Policy, *, now: datetime) -> Job:
         next_attempt_at=now,
         next_look=now + policy.timing.look_after,
         looks=1,
-        max_attempts=job.attempts + policy.attempts,
+        max_attempts=job.max_attempts + policy.attempts,
         generation=job.generation + (1 if policy.effect_class.doubts else 0),
         key_used_at=None,
         doubt=None,
