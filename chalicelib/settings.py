@@ -42,6 +42,7 @@ class TableNames:
     idempotency_keys: str
     queue_controls: str
     audit_log: str
+    rate_limits: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,7 @@ def _tables(env: _Reader) -> TableNames:
         idempotency_keys=env.required("IDEMPOTENCY_KEYS_TABLE", table),
         queue_controls=env.required("QUEUE_CONTROLS_TABLE", table),
         audit_log=env.required("AUDIT_LOG_TABLE", table),
+        rate_limits=env.required("RATE_LIMITS_TABLE", table),
     )
 
 

@@ -14,19 +14,8 @@ from typing import TYPE_CHECKING, cast
 from chalicelib import jobtypes
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.domain.ports import (
-    Chance,
-    Clock,
-    Crew,
-    Inbox,
-    JobQueue,
-    JobStore,
-    Journal,
-    Leases,
-    Mailer,
-    Payments,
-    Providers,
-)
+from chalicelib.domain.ports import Chance, Clock, Crew, Inbox, JobQueue, JobStore, Journal, Leases
+from chalicelib.domain.providers import Mailer, Payments, Providers
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.service.dispatch import Dispatch
@@ -163,6 +152,7 @@ def on_aws(settings: Settings) -> Adapters:
         idempotency_keys=names.idempotency_keys,
         queue_controls=names.queue_controls,
         audit_log=names.audit_log,
+        rate_limits=names.rate_limits,
     )
     urls = settings.queues.lanes
     return Adapters(

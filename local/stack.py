@@ -12,7 +12,8 @@ from botocore.exceptions import ClientError
 from local.sessions import environment, session
 
 TEMPLATE = Path(__file__).parents[1] / "infra" / "template.yaml"
-EXPIRING = ("JobsTable", "IdempotencyKeysTable")  # their TTL is dropped by ministack's CloudFormation
+# ministack's CloudFormation drops their TTL.
+EXPIRING = ("JobsTable", "IdempotencyKeysTable", "RateLimitsTable")
 PATIENCE = 30.0  # seconds
 
 

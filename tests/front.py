@@ -13,7 +13,7 @@ from app import app
 from chalicelib import wiring
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Role
-from chalicelib.domain.ports import Mailer, Payments, Providers
+from chalicelib.domain.providers import Mailer, Payments, Providers
 from chalicelib.jobtypes import discover
 from chalicelib.settings import Settings
 from tests.fakes import (
@@ -36,6 +36,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "IDEMPOTENCY_KEYS_TABLE": "idempotency-keys",
     "QUEUE_CONTROLS_TABLE": "queue-controls",
     "AUDIT_LOG_TABLE": "audit-log",
+    "RATE_LIMITS_TABLE": "rate-limits",
     **{
         f"{tier}_QUEUE_{kind}": f"http://127.0.0.1/000000000000/{tier}-{kind}"
         for tier in ("MONEY", "COMMUNICATION", "BACKGROUND")

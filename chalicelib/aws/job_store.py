@@ -167,7 +167,8 @@ class DynamoJobStore:
     def ping(self) -> None:
         """Raise StoreRefused unless the tables answer."""
         nobody = {"id": text("ping")}
-        names = (self._tables.jobs, self._tables.idempotency_keys, self._tables.queue_controls)
+        tables = self._tables
+        names = (tables.jobs, tables.idempotency_keys, tables.queue_controls, tables.rate_limits)
         keys: dict[str, Any] = {name: {"Keys": [nobody]} for name in names}
         keys[self._tables.audit_log] = {"Keys": [nobody | {"day": text("ping")}]}
         read(self._client.batch_get_item, RequestItems=keys)

@@ -21,7 +21,8 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
-from chalicelib.domain.ports import Begun, Clock, Mail
+from chalicelib.domain.ports import Clock
+from chalicelib.domain.providers import Begun, Mail
 
 MIME = policy.SMTP.clone(cte_type="7bit")  # SES takes no bare 8-bit text
 CALL_TIME = timedelta(seconds=5)  # connecting 1 s and reading 3 s, as `clients.py` sets them, and our own part

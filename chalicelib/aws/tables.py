@@ -25,6 +25,7 @@ class Tables:
     idempotency_keys: str
     queue_controls: str
     audit_log: str
+    rate_limits: str
 
 
 class AgendaIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
@@ -74,6 +75,15 @@ class ControlRecord(Model):
 
     class Meta:
         table_name = "queue-controls"
+
+    id = UnicodeAttribute(hash_key=True)
+
+
+class LimitRecord(Model):
+    """A provider group's bucket, or what a caller has asked for lately."""
+
+    class Meta:
+        table_name = "rate-limits"
 
     id = UnicodeAttribute(hash_key=True)
 

@@ -9,7 +9,8 @@ from chalicelib.domain.claim import Leave
 from chalicelib.domain.job import Job, UserId, VenueId
 from chalicelib.domain.outcome import Outcome
 from chalicelib.domain.policies import TIERS, TIMING, EffectClass, Policy, RetryStrategy, Role, Tier, Timing
-from chalicelib.domain.ports import Begun, Clock, Providers
+from chalicelib.domain.ports import Clock
+from chalicelib.domain.providers import Begun, Providers
 
 
 @dataclass(frozen=True, slots=True)

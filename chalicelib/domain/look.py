@@ -29,7 +29,10 @@ def look(job: Job, timing: Timing, *, now: datetime, paused: bool) -> Look | Non
     wake = max(job.wakes_at, now)
     if job.looks == 0:
         return Look(replace(job, looks=1, next_look=wake + timing.look_after), wake - now)
-    if job.wakes_at + timing.look_after > now:
+    # What would be missed before the next run is missed now: a look within this run's reach would be found
+    # again at once, and a full page of such looks would keep the run from all others.
+    if job.wakes_at + timing.look_after > now + timing.look_ahead:
         return Look(replace(job, next_look=job.wakes_at + timing.look_after), None)
-    again = min(timing.look_after * 2**job.looks, timing.look_cap)
+    # By 2**20 the cap has long been reached; the bound keeps the product a timedelta after any number of looks.
+    again = min(timing.look_after * 2 ** min(job.looks, 20), timing.look_cap)
     return Look(replace(job, looks=job.looks + 1, next_look=now + again), timedelta(0))

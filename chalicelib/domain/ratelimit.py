@@ -18,6 +18,8 @@ from chalicelib.domain.policies import Lane
 MAIN_SHARE = 0.7  # the rest is kept for the express lane
 VENUE_SHARE = 0.5
 WAITS_FOR = timedelta(seconds=30)  # a venue that was turned away counts as waiting for so long
+LEAST_HOLD = timedelta(seconds=1)  # SQS hides messages for whole seconds
+MOST_PATIENCE = 10
 MOST_VENUES = 16  # remembered in a bucket; the ones heard of longest ago are forgotten
 
 
@@ -125,11 +127,16 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The bucket after a batch, who may call, and how long each of the others had best wait."""
+    """The bucket after a batch, who may call, and how long each of the others had best wait.
+
+    `news`: the bucket is worth writing; it is not where nobody was let through whose venue was not known
+    to wait.
+    """
 
     bucket: Bucket
     granted: tuple[JobId, ...]
     denied: Mapping[JobId, timedelta]
+    news: bool
 
 
 def admit(bucket: Bucket, asks: Sequence[Ask], *, owner: str, until: datetime, now: datetime) -> Admission:
@@ -163,7 +170,16 @@ def admit(bucket: Bucket, asks: Sequence[Ask], *, owner: str, until: datetime, n
         holdings=holdings,
         version=bucket.version + 1,
     )
-    return Admission(after, tuple(granted), denied)
+    return Admission(after, tuple(granted), denied, news=bool(granted) or counting.newly_waiting)
+
+
+def held_back(wait: timedelta, *, receives: int, spread: float) -> timedelta:
+    """Return how long a job that was denied stays away, `spread` in [0, 1).
+
+    The longer a backlog has kept it waiting the longer it stays, so that a crowd does not come back at once
+    and again and again.
+    """
+    return max(wait, LEAST_HOLD) * (1 + spread) * min(receives, MOST_PATIENCE)
 
 
 def given_back(bucket: Bucket, owner: str) -> Bucket:
@@ -187,6 +203,7 @@ class _Counting:
         self._now = now
         self._venues = dict(bucket.venues)
         self._slots = list(_slots(holdings, now))
+        self.newly_waiting = False
         self._active = asking | {venue for venue, share in self._venues.items() if _waits(share, now)}
 
     def wait(self, ask: Ask) -> timedelta | None:
@@ -222,7 +239,9 @@ class _Counting:
 
     def deny(self, ask: Ask) -> None:
         share = self._venues.get(ask.venue_id, Share(0.0))
-        self._venues[ask.venue_id] = replace(share, denied_at=self._now)
+        if share.denied_at is None or self._now - share.denied_at > WAITS_FOR / 2:
+            self._venues[ask.venue_id] = replace(share, denied_at=self._now)
+            self.newly_waiting = True
 
     def shares(self) -> dict[VenueId, Share]:
         """Return what is worth remembering of the venues."""

@@ -20,7 +20,7 @@ from chalicelib.domain.keys import digest
 from chalicelib.domain.money import EXPONENTS
 from chalicelib.domain.outcome import Completed, Failure, Outcome, Unknown, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
-from chalicelib.domain.ports import Mail, Providers
+from chalicelib.domain.providers import Mail, Providers
 
 if TYPE_CHECKING:
     from jinja2 import Environment

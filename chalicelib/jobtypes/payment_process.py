@@ -27,7 +27,7 @@ from chalicelib.domain.outcome import (
     outcome_of,
 )
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
-from chalicelib.domain.ports import Intent, Money, PaymentOrder, Payments, Providers
+from chalicelib.domain.providers import Intent, Money, PaymentOrder, Payments, Providers
 
 MAY_START = frozenset({Leave.START, Leave.REPEAT})
 CONFIRMABLE = frozenset({"requires_payment_method", "requires_confirmation"})

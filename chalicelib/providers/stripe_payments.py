@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
-from chalicelib.domain.ports import Clock, Intent, Money, PaymentOrder
+from chalicelib.domain.ports import Clock
+from chalicelib.domain.providers import Intent, Money, PaymentOrder
 
 if TYPE_CHECKING:
     import stripe

@@ -5,7 +5,7 @@ in one. Classes B and C settle each as soon as it has ended, because there a cra
 look-up or a person can clear.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
@@ -28,19 +28,21 @@ from chalicelib.domain.outcome import (
 )
 from chalicelib.domain.policies import TIMING, Policy, Timing
 from chalicelib.domain.ports import (
-    Begun,
     Chance,
     Change,
     Clock,
     Crew,
     JobStore,
     Journal,
+    Limiter,
     Outdated,
-    Providers,
     Saved,
     Unsure,
 )
+from chalicelib.domain.providers import Begun, Providers
+from chalicelib.domain.ratelimit import held_back
 from chalicelib.domain.settle import settle
+from chalicelib.service.admission import Admitted, Gate
 from chalicelib.service.writing import write
 
 SOON = timedelta(seconds=1)  # when another worker has just changed the job: look again
@@ -111,6 +113,7 @@ class Execute:
         chance: Chance,
         crew: Crew,
         journal: Journal,
+        limiter: Limiter | None = None,
         timing: Timing = TIMING,
     ) -> None:
         self._store = store
@@ -120,6 +123,7 @@ class Execute:
         self._chance = chance
         self._crew = crew
         self._journal = journal
+        self._gate = Gate(limiter, types, journal)
         self._timing = timing
         self._policies = {name: job_type.policy(timing) for name, job_type in types.items()}
 
@@ -132,11 +136,26 @@ class Execute:
         jobs, controls = self._store.load_batch(list(receives))
         fates: dict[JobId, Fate] = {job_id: STRAY for job_id in receives if job_id not in jobs}
         plans = {job_id: self._plan(job, controls, receives[job_id], ends) for job_id, job in jobs.items()}
+        owner = self._chance.claim_id()
+        admitted = self._ask_limiter(plans.values(), owner, ends)
+        plans |= {
+            job_id: self._denied(jobs[job_id], wait, receives[job_id])
+            for job_id, wait in admitted.denied.items()
+        }
+        try:
+            return fates | self._carry_out(plans, receives, ends)
+        finally:
+            self._gate.give_back(admitted, owner)
+
+    def _carry_out(
+        self, plans: Mapping[JobId, Step | LetGo | Fate], receives: Mapping[JobId, int], ends: datetime
+    ) -> dict[JobId, Fate]:
+        """Write what was planned and run what was claimed; say what each message deserves."""
         steps = [plan for plan in plans.values() if isinstance(plan, Step)]
         payloads = self._payloads(steps)
         missing = {step.change.after.id for step in steps if step.fate is None} - payloads.keys()
         steps = [step for step in steps if step.change.after.id not in missing]
-        fates |= {job_id: plan for job_id, plan in plans.items() if not isinstance(plan, Step | LetGo)}
+        fates = {job_id: plan for job_id, plan in plans.items() if not isinstance(plan, Step | LetGo)}
         fates |= {job_id: self._left_without_payload(job_id) for job_id in missing}
         fates |= self._let_go([plan.job for plan in plans.values() if isinstance(plan, LetGo)])
         claimed, written = self._write(steps)
@@ -178,10 +197,23 @@ class Execute:
                 in_queue = self._by_visibility(wait, receives, self._timing.longest_delay)
                 return Later(wait) if in_queue else LetGo(job)
             case HeldBack(_, delay):
-                if self._by_visibility(delay, receives, self._timing.hold_by_visibility):
-                    return Later(delay)
-                return Step(Change(job, hold(job, now + delay)), DONE)
+                return self._put_off(job, delay, receives)
         assert_never(verdict)
+
+    def _put_off(self, job: Job, delay: timedelta, receives: int) -> Step | Fate:
+        """Hold a job back without charging an attempt: in its queue, or for long by record."""
+        if self._by_visibility(delay, receives, self._timing.hold_by_visibility):
+            return Later(delay)
+        return Step(Change(job, hold(job, self._clock.now() + delay)), DONE)
+
+    def _ask_limiter(self, plans: Iterable[Step | LetGo | Fate], owner: str, ends: datetime) -> Admitted:
+        asking = [plan.change.before for plan in plans if isinstance(plan, Step) and plan.fate is None]
+        until = ends + self._timing.clock_skew
+        return self._gate.ask(asking, owner=owner, until=until, now=self._clock.now())
+
+    def _denied(self, job: Job, wait: timedelta, receives: int) -> Step | Fate:
+        delay = held_back(wait, receives=receives, spread=self._chance.fraction())
+        return self._put_off(job, min(delay, self._timing.hold_by_visibility), receives)
 
     def _held_back(self, job: Job, job_type: JobType, controls: Controls, now: datetime) -> HeldBack | None:
         control = controls.holding(job, job_type.provider, now)

@@ -19,7 +19,7 @@ from moto.ses.models import ses_backends
 from chalicelib.aws.ses_mailer import SesMailer
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
-from chalicelib.domain.ports import Begun, Mail
+from chalicelib.domain.providers import Begun, Mail
 from local.emulator import Emulator
 from local.standins import StandIns
 from tests.fakes import START, ManualClock

@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, TurnedAway
 from chalicelib.domain.job import JobId
-from chalicelib.domain.ports import Intent, Money, PaymentOrder
+from chalicelib.domain.providers import Intent, Money, PaymentOrder
 from chalicelib.providers.stripe_payments import CALL_TIME, StripePayments
 from local.standins import StandIns
 from tests.contract.counterparts import Counterpart, NotInstalled, localstripe

@@ -11,7 +11,7 @@ from chalicelib.domain.errors import Declined
 from chalicelib.domain.jobtype import Work
 from chalicelib.domain.outcome import HeldBack, Outcome
 from chalicelib.domain.policies import TIMING
-from chalicelib.domain.ports import Begun, Intent, Money, PaymentOrder, Providers
+from chalicelib.domain.providers import Begun, Intent, Money, PaymentOrder, Providers
 from chalicelib.jobtypes.payment_process import JOB_TYPE
 from chalicelib.providers.stripe_payments import StripePayments
 from local.standins import StandIns

@@ -16,7 +16,7 @@ from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError
 from chalicelib.domain.jobtype import Work
 from chalicelib.domain.outcome import Completed, Outcome, Refused, Retry, Unknown
 from chalicelib.domain.policies import TIMING
-from chalicelib.domain.ports import Begun, Mail, Mailer, Providers
+from chalicelib.domain.providers import Begun, Mail, Mailer, Providers
 from chalicelib.jobtypes.email_send import JOB_TYPE
 from tests.factories import a_job
 from tests.fakes import ManualClock

@@ -13,7 +13,7 @@ from chalicelib import wiring
 from chalicelib.aws.clients import Clients
 from chalicelib.domain.job import JobId
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.domain.ports import Begun, Intent, Mail, Mailer, Money, PaymentOrder, Payments
+from chalicelib.domain.providers import Begun, Intent, Mail, Mailer, Money, PaymentOrder, Payments
 from chalicelib.settings import Settings
 from tests.fakes import ManualClock
 from tests.front import ENVIRONMENT, Front

@@ -12,7 +12,8 @@ import pytest
 from chalicelib.domain import steer
 from chalicelib.domain.job import AT_REST, Job, Reason, State
 from chalicelib.domain.policies import TIMING
-from chalicelib.domain.ports import Change, Providers, Saved
+from chalicelib.domain.ports import Change, Saved
+from chalicelib.domain.providers import Providers
 from chalicelib.jobtypes.payment_process import JOB_TYPE
 from chalicelib.providers.stripe_payments import StripePayments
 from chalicelib.service.execute import Execute

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from chalicelib.domain.errors import Ambiguous, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
-from chalicelib.domain.ports import Intent, Money, PaymentOrder
+from chalicelib.domain.providers import Intent, Money, PaymentOrder
 from chalicelib.providers.stripe_payments import StripePayments
 from local.standins import StandIns
 from tests.fakes import START, ManualClock

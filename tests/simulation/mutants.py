@@ -19,7 +19,8 @@ from chalicelib.domain.jobtype import Work
 from chalicelib.domain.keys import Key
 from chalicelib.domain.outcome import Retry, Unknown
 from chalicelib.domain.policies import EffectClass
-from chalicelib.domain.ports import Begun, Change, Saved, SaveResult
+from chalicelib.domain.ports import Change, Saved, SaveResult
+from chalicelib.domain.providers import Begun
 from chalicelib.service import dispatch, execute, manage, submit, writing
 from tests.fakes import MemoryStore
 from tests.simulation.adapters import SimStore

@@ -14,7 +14,7 @@ from chalicelib.domain.job import JobId
 from chalicelib.domain.jobtype import Facts, JobType, Work
 from chalicelib.domain.outcome import Completed, Failure, Outcome, Retry, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
-from chalicelib.domain.ports import Begun, Intent, Mail, PaymentOrder, Providers
+from chalicelib.domain.providers import Begun, Intent, Mail, PaymentOrder, Providers
 from tests.simulation.world import HOUR, MINUTE, SECOND, Process, World
 
 CALL = timedelta(seconds=10)

@@ -8,7 +8,7 @@ import pytest
 from chalicelib.domain.claim import Leave
 from chalicelib.domain.jobtype import Facts, Work
 from chalicelib.domain.policies import TIMING
-from chalicelib.domain.ports import Begun, Mail
+from chalicelib.domain.providers import Begun, Mail
 from chalicelib.jobtypes.email_send import JOB_TYPE, SUBJECTS, render
 from chalicelib.service.intake import Schema
 from tests.factories import VENUE, a_job

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pynamodb.models import Model
 
-from chalicelib.aws.tables import AuditRecord, ControlRecord, JobRecord, KeyRecord
+from chalicelib.aws.tables import AuditRecord, ControlRecord, JobRecord, KeyRecord, LimitRecord
 from local.stack import EXPIRING
 from tests.template import template
 
@@ -15,6 +15,7 @@ MODELS: Mapping[str, type[Model]] = {
     "IdempotencyKeysTable": KeyRecord,
     "QueueControlsTable": ControlRecord,
     "AuditLogTable": AuditRecord,
+    "RateLimitsTable": LimitRecord,
 }
 RESOURCES: dict[str, Any] = template()["Resources"]
 

@@ -1,0 +1,116 @@
+"""The ports of the providers: what the core asks of those who charge cards and send mail.
+
+Check and start are one step of each call that may have an effect: one that cannot end by the deadline raises
+NotSent. They raise only errors of `domain/errors.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from chalicelib.domain.job import JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Proof that the record says `begun`: a blind effect cannot be started without it."""
+
+    job_id: JobId
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in minor units of an ISO 4217 currency (upper case)."""
+
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentOrder:
+    """What a payment job asks for; frozen across attempts and generations."""
+
+    job_id: JobId
+    money: Money
+    customer: str
+    payment_method: str
+    description: str | None
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A PaymentIntent as the provider told it: `status` is Stripe's word."""
+
+    id: str
+    status: str
+    charge_id: str | None
+    money: Money
+    next_action: Mapping[str, Any] | None
+    error_code: str | None
+    error_message: str | None
+    reference: str | None  # the provider's request id
+
+
+class Payments(Protocol):
+    """Card payments. Check and start are one step: a call that cannot end by `deadline` raises NotSent.
+
+    `create`, `confirm` and `cancel` have an effect and raise any ProviderError; `retrieve` and `find` only
+    read and raise NotSent or TurnedAway.
+    """
+
+    def create(self, order: PaymentOrder, *, key: str, deadline: datetime) -> Intent:
+        """Create and confirm the one intent of a job."""
+        ...
+
+    def confirm(self, intent_id: str, payment_method: str, *, key: str, deadline: datetime) -> Intent:
+        """Confirm an intent again."""
+        ...
+
+    def cancel(self, intent_id: str, *, key: str, deadline: datetime) -> Intent:
+        """Cancel an intent; one that has succeeded is returned as it is."""
+        ...
+
+    def retrieve(self, intent_id: str, *, deadline: datetime) -> Intent:
+        """Read an intent."""
+        ...
+
+    def find(self, customer: str, job_id: JobId, *, since: datetime, deadline: datetime) -> Intent | None:
+        """Look through all of a customer's intents since a moment for the one of a job; all pages are read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """One mail, rendered."""
+
+    job_id: JobId
+    to: str
+    subject: str
+    text: str
+    html: str
+    reply_to: str | None
+
+
+class Mailer(Protocol):
+    """Mail. Check and start are one step: a call that cannot end by `deadline` raises NotSent."""
+
+    def send(self, mail: Mail, *, begun: Begun, deadline: datetime) -> str:
+        """Hand a mail over and return the provider's message id; raises any ProviderError."""
+        ...
+
+
+class Providers(Protocol):
+    """One client per vendor and container, each built when first asked for."""
+
+    @property
+    def payments(self) -> Payments:
+        """Card payments."""
+        ...
+
+    @property
+    def mailer(self) -> Mailer:
+        """Mail."""
+        ...
