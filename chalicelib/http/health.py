@@ -3,6 +3,7 @@
 from chalice.app import Blueprint, Response
 
 from chalicelib.http.errors import reply
+from chalicelib.http.operations import MOMENT, TEXT, Answer, Operation, Operations, Shapes, record, ref
 from chalicelib.http.views import view
 from chalicelib.service.health import Report
 from chalicelib.wiring import service
@@ -26,3 +27,40 @@ def read_ready() -> Response:
 
 def _told(report: Report) -> Response:
     return reply(200 if report.healthy else 503, report.view())
+
+
+SCHEMAS: Shapes = {
+    "Health": record(
+        {
+            "status": {"type": "string", "enum": ["ok", "unavailable"]},
+            "checks": {
+                "type": "object",
+                "additionalProperties": TEXT,
+                "description": "up or down of what is needed; configured or not_configured of each provider.",
+            },
+            "timestamp": MOMENT,
+        }
+    )
+}
+_ANSWERS = {
+    200: Answer("All that is needed answers.", ref("Health")),
+    503: Answer("Something does not answer.", ref("Health"), ("Retry-After",)),
+}
+OPERATIONS: Operations = {
+    ("GET", "/health"): Operation(
+        id="readHealth",
+        tag="operations",
+        summary="Ask the tables and every queue",
+        who="anyone",
+        public=True,
+        answers=_ANSWERS,
+    ),
+    ("GET", "/ready"): Operation(
+        id="readReady",
+        tag="operations",
+        summary="The same, from a check that may be some seconds old",
+        who="anyone",
+        public=True,
+        answers=_ANSWERS,
+    ),
+}

@@ -1,0 +1,79 @@
+"""The shapes of the answers about jobs, as `service/read.py` makes them."""
+
+from chalicelib.domain.job import Reason, State
+from chalicelib.domain.policies import ATTEMPTS, PRIORITIES, Tier
+from chalicelib.http.operations import COUNT, MOMENT, TEXT, Shape, Shapes, listed, nullable, record, ref
+
+QUEUE: Shape = {"type": "string", "enum": [tier.value for tier in Tier]}
+STATE: Shape = {"type": "string", "enum": [state.value for state in State]}
+REASON: Shape = {
+    "type": "string",
+    "enum": [reason.value for reason in Reason],
+    "description": "Why a failed job failed: the provider said no, its attempts ended, or its window did.",
+}
+PRIORITY: Shape = {
+    "type": "integer",
+    "minimum": PRIORITIES[0],
+    "maximum": PRIORITIES[-1],
+    "description": "10 is most urgent.",
+}
+RESULT: Shape = {"type": "object", "description": "What the provider made of it; its keys are the job type's."}
+ID: Shape = {"type": "string", "examples": ["job_01M86YH7Y9QZ8TYAHW9PZY7ZTZ"]}
+FAILURE: Shape = record(
+    {"code": TEXT, "message": TEXT},
+    {"reference": {"type": "string", "description": "The provider's own id of the request."}},
+)
+ATTEMPT: Shape = record(
+    {"attempt": COUNT, "startedAt": MOMENT, "endedAt": MOMENT, "outcome": TEXT},
+    {"code": TEXT, "reference": TEXT},
+)
+RECEIPT: Shape = record(
+    {
+        "jobId": ID,
+        "queue": QUEUE,
+        "type": TEXT,
+        "status": STATE,
+        "deduplicated": {"type": "boolean", "description": "An earlier submission had made this job."},
+        "options": record(
+            {
+                "priority": PRIORITY,
+                "delay": {**COUNT, "description": "Milliseconds."},
+                "attempts": {"type": "integer", "minimum": ATTEMPTS[0]},
+            }
+        ),
+    },
+    {"reason": REASON, "result": RESULT, "error": ref("Failure")},
+)
+JOB: Shape = record(
+    {
+        "id": ID,
+        "queue": QUEUE,
+        "type": TEXT,
+        "venueId": TEXT,
+        "data": {
+            "type": "object",
+            "description": 'The payload; values are "[redacted]" for a service\'s token.',
+        },
+        "state": STATE,
+        "progress": {
+            "type": "integer",
+            "enum": [0, 50, 100],
+            "description": "0 waiting, 50 begun, 100 completed.",
+        },
+        "attempts": COUNT,
+        "maxAttempts": COUNT,
+        "priority": PRIORITY,
+        "createdAt": MOMENT,
+        "processedAt": nullable(MOMENT),
+        "finishedAt": nullable(MOMENT),
+        "history": listed(ref("Attempt")),
+    },
+    {
+        "reason": REASON,
+        "scheduledFor": MOMENT,
+        "nextAttemptAt": MOMENT,
+        "result": RESULT,
+        "error": ref("Failure"),
+    },
+)
+SCHEMAS: Shapes = {"Attempt": ATTEMPT, "Failure": FAILURE, "Job": JOB, "Receipt": RECEIPT}
