@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from chalicelib.domain.errors import QueueServiceError
 from chalicelib.domain.policies import TIMING, Lane, Tier, Timing
+from chalicelib.domain.ratelimit import LIMITS, Limit
 
 T = TypeVar("T")
 
@@ -19,6 +20,7 @@ OWN_MACHINE = frozenset(
 )  # stages that run on one machine and may hold secrets in the environment
 LONGEST_SECONDS = 10**9
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+CALLER_LIMITS = ("RATE_LIMIT_WINDOW_MS", "RATE_LIMIT_MAX_REQUESTS")
 LOG_FORMATS = ("json", "pretty")
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
@@ -84,6 +86,7 @@ class Settings:
     tokens: TokenSettings
     stripe: StripeSettings | None
     ses_sender: str | None
+    limits: Mapping[str, Limit] | None  # by provider group; None: nothing is limited
     timing: Timing
 
     @classmethod
@@ -103,6 +106,7 @@ class Settings:
             ses_sender=env.optional(
                 "SES_SENDER", _matching(ADDRESS, "an e-mail address that SES may send from")
             ),
+            limits=_limits(env),
             timing=_timing(env, own_machine),
         )
         if env.problems:
@@ -139,6 +143,10 @@ class _Reader:
 
     def has(self, name: str) -> bool:
         return bool(self._environ.get(name))
+
+    def named(self, prefix: str) -> list[str]:
+        """Return the variables that are set and begin so."""
+        return [name for name, value in self._environ.items() if name.startswith(prefix) and value]
 
 
 class _Wanted(Exception):
@@ -247,6 +255,27 @@ def _stripe(env: _Reader, own_machine: bool) -> StripeSettings | None:
         env.forbid("STRIPE_SECRET_KEY", "STRIPE_SECRET_KEY_ARN says where the key is")
     configured = settings.secret_key is not None or settings.secret_key_arn is not None
     return settings if configured else None
+
+
+def _limits(env: _Reader) -> Mapping[str, Limit] | None:
+    """Return what each provider group bears; RATE_LIMIT_<PROVIDER> sets its calls per second."""
+    known = {f"RATE_LIMIT_{group.upper()}": group for group in LIMITS}
+    for name in env.named("RATE_LIMIT_"):
+        if name not in known and name not in CALLER_LIMITS:
+            env.problems.append(f"{name} names no provider: use one of {', '.join(known)}.")
+    limits = dict(LIMITS)
+    for name, group in known.items():
+        per_second = env.optional(name, _per_second)
+        if per_second is not None:
+            limits[group] = replace(limits[group], per_second=per_second)
+    enabled = env.optional("ENABLE_RATE_LIMITING", _one_of(("true", "false"))) != "false"
+    return limits if enabled else None
+
+
+def _per_second(value: str) -> float:
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,3})?", value) or float(value) == 0:
+        raise _Wanted("a number of calls per second above 0, such as 25 or 0.5")
+    return float(value)
 
 
 def _timing(env: _Reader, own_machine: bool) -> Timing:

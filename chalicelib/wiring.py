@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from chalicelib import jobtypes
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.domain.ports import Chance, Clock, Crew, Inbox, JobQueue, JobStore, Journal, Leases
+from chalicelib.domain.ports import Chance, Clock, Crew, Inbox, JobQueue, JobStore, Journal, Leases, Limiter
 from chalicelib.domain.providers import Mailer, Payments, Providers
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
@@ -42,6 +42,7 @@ class Adapters:
     queue: JobQueue
     inboxes: Callable[[Tier, Lane], Inbox]
     leases: Leases
+    limiter: Limiter | None  # None: nothing is limited
     providers: Providers
     read_token_keys: Callable[[], Mapping[str, str]]
     clock: Clock
@@ -109,6 +110,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         chance=chance,
         crew=adapters.crew,
         journal=journal,
+        limiter=adapters.limiter,
         timing=timing,
     )
     dispatch = Dispatch(
@@ -142,6 +144,7 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
     from chalicelib.aws.job_store import DynamoJobStore
     from chalicelib.aws.leases import DynamoLeases
+    from chalicelib.aws.rate_limiter import DynamoLimiter
     from chalicelib.aws.tables import Tables
 
     clients = Clients()
@@ -160,6 +163,7 @@ def on_aws(settings: Settings) -> Adapters:
         queue=SqsJobQueue(clients.sqs, urls, settings.queues.dead_letters),
         inboxes=lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane]),
         leases=DynamoLeases(clients.dynamodb, names.queue_controls),
+        limiter=None if settings.limits is None else DynamoLimiter(clients.dynamodb, tables, settings.limits),
         providers=LiveProviders(settings, clients, clock),
         read_token_keys=partial(_read_token_keys, settings, clients),
         clock=clock,

@@ -25,6 +25,7 @@ from tests.fakes import (
     SeededChance,
     SequentialCrew,
 )
+from tests.fakes_limiter import MemoryLimiter
 
 SECRET = "a secret of the tests, of 64 bytes and more so that every HMAC may take it"
 ISSUER, AUDIENCE = "tickettoken", "tickettoken-platform"
@@ -70,12 +71,14 @@ class Front:
 
     def __post_init__(self) -> None:
         self.queue = MemoryQueue(self.clock)
+        self.limiter = MemoryLimiter()
         self.client = Client(app)
         adapters = wiring.Adapters(
             store=self.store,
             queue=self.queue,
             inboxes=self.queue.inbox,
             leases=MemoryLeases(),
+            limiter=self.limiter,
             providers=self.providers,
             read_token_keys=lambda: dict(self.token_keys),
             clock=self.clock,
