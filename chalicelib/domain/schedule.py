@@ -86,8 +86,8 @@ class Schedule:
     @property
     def wakes_at(self) -> datetime | None:
         """The moment from which a visit has something to do here; None: never, as it stands."""
-        waiting = [at for at in (self.next_run, self.ordered and self.ordered.at) if at is not None]
-        return min(waiting, default=None)
+        ordered = None if self.ordered is None else self.ordered.at
+        return min((at for at in (self.next_run, ordered) if at is not None), default=None)
 
 
 def create(schedule_id: ScheduleId, plan: Plan, *, following: Following, actor: str, now: datetime) -> Schedule:

@@ -40,7 +40,7 @@ MAY_USE: dict[str, set[str]] = {
     "http": {"chalice", "jwt"},
     "worker": set(),
     "wiring": set(),
-    "service": {"jsonschema_rs"},
+    "service": {"jsonschema_rs", "cronsim"},
     "jobtypes": {"jinja2"},
     "domain": set(),
     "providers": {"stripe", "twilio", "requests", "urllib3"},
