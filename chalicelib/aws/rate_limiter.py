@@ -109,7 +109,7 @@ class DynamoLimiter:
         """Write what a batch made of a bucket; raises ConditionRefused, StoreRefused or StoreUnsure."""
         update = self._update(group, before.version, after) | self._condition(before.version)
         values = update["ExpressionAttributeValues"]
-        names = update["ExpressionAttributeNames"]
+        names: dict[str, str] = {}
         mine = after.holdings.get(owner)
         if before.version == 0:
             update["UpdateExpression"] += ", fl = :fl"
@@ -124,8 +124,8 @@ class DynamoLimiter:
                     f"fl.#gone{index}" for index in range(len(gone))
                 )
                 names |= {f"#gone{index}": name for index, name in enumerate(gone)}
-        if not names:
-            del update["ExpressionAttributeNames"]
+        if names:
+            update["ExpressionAttributeNames"] = names
         write(self._client.update_item, **update, ReturnValuesOnConditionCheckFailure="ALL_OLD")
 
     def _update(self, group: str, version: int, after: Bucket) -> dict[str, Any]:
@@ -139,7 +139,6 @@ class DynamoLimiter:
             "TableName": self._tables.rate_limits,
             "Key": {"id": text(PREFIX + group)},
             "UpdateExpression": "SET vn = :next, ta = :at, lv = :lv, vs = :vs",
-            "ExpressionAttributeNames": {},
             "ExpressionAttributeValues": values if version == 0 else values | {":vn": number(version)},
         }
 

@@ -15,10 +15,13 @@ from chalicelib.aws.clients import Clients
 from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
 from chalicelib.aws.job_store import DynamoJobStore
 from chalicelib.aws.leases import DynamoLeases
+from chalicelib.aws.rate_limiter import DynamoLimiter
 from chalicelib.aws.tables import Tables
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Received
+from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received
+from chalicelib.domain.ratelimit import LIMITS
 from tests.fakes import MemoryLeases, MemoryQueue, MemoryStore
+from tests.fakes_limiter import MemoryLimiter
 from tests.template import table
 
 SHOWN = timedelta(seconds=2)  # visibility time-out of the queues under test
@@ -33,6 +36,10 @@ class Records(Protocol):
     @property
     def leases(self) -> Leases: ...
 
+    def limiter(self) -> Limiter:
+        """Return the limiter as one more container has it."""
+        ...
+
     def audited(self) -> list[str]:
         """Return the ids of all audit entries, in order."""
         ...
@@ -44,9 +51,13 @@ class MemoryRecords:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.leases = MemoryLeases()
+        self._limiter = MemoryLimiter(LIMITS)
+
+    def limiter(self) -> Limiter:
+        return self._limiter
 
     def audited(self) -> list[str]:
-        return sorted(entry.id for entry in self.store.audit)
+        return sorted(entry.id for entry in [*self.store.audit, *self._limiter.audit])
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,9 @@ class DynamoRecords:
     @property
     def leases(self) -> DynamoLeases:
         return DynamoLeases(self.client, self.tables.queue_controls)
+
+    def limiter(self) -> Limiter:
+        return DynamoLimiter(self.client, self.tables, LIMITS)
 
     def audited(self) -> list[str]:
         items = self.client.scan(TableName=self.tables.audit_log)["Items"]
