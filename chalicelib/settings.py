@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from chalicelib.domain.errors import QueueServiceError
 from chalicelib.domain.policies import TIMING, Lane, Tier, Timing
+from chalicelib.domain.quota import Allowance
 from chalicelib.domain.ratelimit import LIMITS, Limit
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ LOG_FORMATS = ("json", "pretty")
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 ARN = re.compile(r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+")
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 
 
@@ -87,6 +89,9 @@ class Settings:
     stripe: StripeSettings | None
     ses_sender: str | None
     limits: Mapping[str, Limit] | None  # by provider group; None: nothing is limited
+    caller_limit: Allowance | None  # a user's requests; None: nobody is limited
+    public_base_url: str | None
+    cors_origins: frozenset[str]
     timing: Timing
 
     @classmethod
@@ -107,6 +112,9 @@ class Settings:
                 "SES_SENDER", _matching(ADDRESS, "an e-mail address that SES may send from")
             ),
             limits=_limits(env),
+            caller_limit=_caller_limit(env),
+            public_base_url=env.optional("PUBLIC_BASE_URL", _base_url),
+            cors_origins=env.optional("CORS_ORIGINS", _origins) or frozenset(),
             timing=_timing(env, own_machine),
         )
         if env.problems:
@@ -194,6 +202,27 @@ def _url(schemes: tuple[str, ...], wanted: str) -> Callable[[str], str]:
     return read
 
 
+def _base_url(value: str) -> str:
+    return _url(("https", "http"), "the URL that callers reach the service at")(value).rstrip("/")
+
+
+def _origins(value: str) -> frozenset[str]:
+    """Return the origins of web pages that may call, each exactly as a browser sends it."""
+    origins = frozenset(each.strip() for each in value.split(","))
+    if not all(ORIGIN.fullmatch(origin) for origin in origins):
+        raise _Wanted("origins with commas between them, such as https://shop.example; no path and no *")
+    return origins
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        if not (re.fullmatch(r"\d{1,10}", value, re.ASCII) and least <= int(value) <= most):
+            raise _Wanted(f"a whole number from {least} to {most}")
+        return int(value)
+
+    return read
+
+
 def _secret(value: str) -> str:
     if len(value.encode()) < LEAST_SECRET_BYTES:
         raise _Wanted(f"a random value of at least {LEAST_SECRET_BYTES} bytes")
@@ -268,8 +297,20 @@ def _limits(env: _Reader) -> Mapping[str, Limit] | None:
         per_second = env.optional(name, _per_second)
         if per_second is not None:
             limits[group] = replace(limits[group], per_second=per_second)
-    enabled = env.optional("ENABLE_RATE_LIMITING", _one_of(("true", "false"))) != "false"
-    return limits if enabled else None
+    return limits if _limiting(env) else None
+
+
+def _caller_limit(env: _Reader) -> Allowance | None:
+    """Return how many requests a user has in each window."""
+    allowance = Allowance(
+        requests=env.optional("RATE_LIMIT_MAX_REQUESTS", _whole(1, 1_000_000)) or 100,
+        window=timedelta(milliseconds=env.optional("RATE_LIMIT_WINDOW_MS", _whole(1_000, 3_600_000)) or 60_000),
+    )
+    return allowance if _limiting(env) else None
+
+
+def _limiting(env: _Reader) -> bool:
+    return env.optional("ENABLE_RATE_LIMITING", _one_of(("true", "false"))) != "false"
 
 
 def _per_second(value: str) -> float:

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, cast
 from chalicelib import jobtypes
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.domain.ports import Chance, Clock, Crew, Inbox, JobQueue, JobStore, Journal, Leases, Limiter
+from chalicelib.domain.ports import (
+    Chance,
+    Clock,
+    Crew,
+    Inbox,
+    JobQueue,
+    JobStore,
+    Journal,
+    Leases,
+    Limiter,
+    Quotas,
+)
 from chalicelib.domain.providers import Mailer, Payments, Providers
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
@@ -23,6 +34,7 @@ from chalicelib.service.execute import Execute
 from chalicelib.service.health import Health
 from chalicelib.service.intake import Intake
 from chalicelib.service.keyring import KeyRing
+from chalicelib.service.limits import Limits
 from chalicelib.service.read import Read
 from chalicelib.service.submit import Submit
 from chalicelib.settings import Settings, parse_token_keys
@@ -43,6 +55,7 @@ class Adapters:
     inboxes: Callable[[Tier, Lane], Inbox]
     leases: Leases
     limiter: Limiter | None  # None: nothing is limited
+    quotas: Quotas
     providers: Providers
     read_token_keys: Callable[[], Mapping[str, str]]
     clock: Clock
@@ -59,6 +72,8 @@ class Service:
     clock: Clock
     journal: Journal
     token_keys: KeyRing
+    limits: Limits
+    types: Mapping[str, JobType]
     intake: Intake
     submit: Submit
     read: Read
@@ -127,6 +142,8 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         clock=clock,
         journal=journal,
         token_keys=KeyRing(adapters.read_token_keys, clock=clock, journal=journal),
+        limits=Limits(adapters.quotas, clock=clock, journal=journal, base=settings.caller_limit),
+        types=types,
         intake=Intake(types),
         submit=submit,
         read=Read(store),
@@ -144,6 +161,7 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
     from chalicelib.aws.job_store import DynamoJobStore
     from chalicelib.aws.leases import DynamoLeases
+    from chalicelib.aws.quotas import DynamoQuotas
     from chalicelib.aws.rate_limiter import DynamoLimiter
     from chalicelib.aws.tables import Tables
 
@@ -164,6 +182,7 @@ def on_aws(settings: Settings) -> Adapters:
         inboxes=lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane]),
         leases=DynamoLeases(clients.dynamodb, names.queue_controls),
         limiter=None if settings.limits is None else DynamoLimiter(clients.dynamodb, tables, settings.limits),
+        quotas=DynamoQuotas(clients.dynamodb, names.rate_limits),
         providers=LiveProviders(settings, clients, clock),
         read_token_keys=partial(_read_token_keys, settings, clients),
         clock=clock,

@@ -26,6 +26,7 @@ from tests.fakes import (
     SequentialCrew,
 )
 from tests.fakes_limiter import MemoryLimiter
+from tests.fakes_quotas import MemoryQuotas
 
 SECRET = "a secret of the tests, of 64 bytes and more so that every HMAC may take it"
 ISSUER, AUDIENCE = "tickettoken", "tickettoken-platform"
@@ -44,6 +45,10 @@ ENVIRONMENT: Mapping[str, str] = {
         for kind in ("URL", "EXPRESS_URL", "DLQ_URL")
     },
 }
+
+MANY_REQUESTS = {
+    "RATE_LIMIT_MAX_REQUESTS": "1000000"
+}  # time stands still in the tests; those of limits set theirs
 
 
 class NoProviders:
@@ -68,10 +73,12 @@ class Front:
     providers: Providers = field(default_factory=NoProviders)
     journal: ListJournal = field(default_factory=ListJournal)
     token_keys: dict[str, str] = field(default_factory=lambda: {"local": SECRET})
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside ENVIRONMENT
 
     def __post_init__(self) -> None:
         self.queue = MemoryQueue(self.clock)
         self.limiter = MemoryLimiter()
+        self.quotas = MemoryQuotas()
         self.client = Client(app)
         adapters = wiring.Adapters(
             store=self.store,
@@ -79,6 +86,7 @@ class Front:
             inboxes=self.queue.inbox,
             leases=MemoryLeases(),
             limiter=self.limiter,
+            quotas=self.quotas,
             providers=self.providers,
             read_token_keys=lambda: dict(self.token_keys),
             clock=self.clock,
@@ -86,7 +94,8 @@ class Front:
             crew=SequentialCrew(),
             journal=self.journal,
         )
-        wiring.install(wiring.assemble(Settings.from_env(ENVIRONMENT), adapters, self.types))
+        settings = Settings.from_env({**ENVIRONMENT, **MANY_REQUESTS, **self.environment})
+        wiring.install(wiring.assemble(settings, adapters, self.types))
 
     def token(self, role: str = "service", *, sub: str = "service-1", venue: str | None = OWN) -> str:
         """Return a token that holds."""

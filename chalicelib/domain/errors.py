@@ -8,7 +8,8 @@ QueueServiceError
 │   ├── Forbidden                the token is good, its role may not do this
 │   ├── NotFound                 unknown, or another venue's: the two are told apart by nobody
 │   ├── KeyConflict              the key is held by a job with another payload
-│   └── ActionRefused            the job stands where this may not be done
+│   ├── ActionRefused            the job stands where this may not be done
+│   └── RateLimited              the caller has no more requests in this window
 ├── StoreError                   ours; retryable; answered with a 503
 │   ├── StoreRefused             surely not applied
 │   └── StoreUnsure              perhaps applied: the reply was lost
@@ -21,6 +22,8 @@ QueueServiceError
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+
+from chalicelib.domain.quota import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,17 @@ class ActionRefused(CallerError):
         self.code = reason
         self.state = state
         self.held_by = held_by
+
+
+class RateLimited(CallerError):
+    """The limit of requests is reached; `standing` is the caller's, `after` when there are more."""
+
+    code = "rate_limited"
+
+    def __init__(self, standing: Standing, after: timedelta) -> None:
+        super().__init__(f"The limit of {standing.limit} requests is reached. Repeat the request later.")
+        self.standing = standing
+        self.after = after
 
 
 class StoreError(QueueServiceError):

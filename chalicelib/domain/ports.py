@@ -13,6 +13,7 @@ from chalicelib.domain.controls import Controls
 from chalicelib.domain.job import ClaimId, Job, JobId, KeyId, VenueId
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import Lane, Tier
+from chalicelib.domain.quota import Drawn, Window
 from chalicelib.domain.ratelimit import Admission, Ask, Bucket
 from chalicelib.domain.schedule import Schedule, ScheduleId
 
@@ -289,6 +290,18 @@ class ScheduleStore(Protocol):
         """Return the schedules with something to do by a moment, earliest first, from the sparse index.
 
         `after` is where an earlier page ended. The index lags behind the records. Raises StoreRefused.
+        """
+        ...
+
+
+class Quotas(Protocol):
+    """The counts of callers' requests, one per caller and window, shared by all containers."""
+
+    def draw(self, caller: str, window: Window, *, limit: int, least: int, most: int) -> Drawn:
+        """Take up to `most` of what a caller has left in a window, nothing if that is less than `least`.
+
+        Never more than `limit` in all, whoever draws at the same time. Raises StoreRefused, or StoreUnsure:
+        perhaps taken, and lost to the caller, but never spent.
         """
         ...
 

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
+from math import ceil
 from typing import Any
 
 from chalice.app import Response
@@ -16,6 +18,7 @@ from chalicelib.domain.errors import (
     NotFound,
     Problem,
     QueueServiceError,
+    RateLimited,
     StoreError,
     Unauthenticated,
 )
@@ -30,6 +33,7 @@ STATUS: Mapping[type[QueueServiceError], int] = {
     KeyConflict: 409,
     ActionRefused: 409,
     BodyTooLarge: 413,
+    RateLimited: 429,
     StoreError: 503,
     AcceptanceUnknown: 503,
 }
@@ -59,7 +63,16 @@ def answer(error: Exception, journal: Journal) -> Response:
         return _error(500, *INTERNAL_ERROR)
     if status >= 500:
         journal.alarm("request_unavailable", error=type(error).__name__)
+    if isinstance(error, RateLimited):
+        return _limited(error)
     return _error(status, error.code, error.message, _details(error))
+
+
+def _limited(error: RateLimited) -> Response:
+    """Return the one answer that says in its body, too, when to come again."""
+    wait = max(ceil(error.after / timedelta(seconds=1)), 1)
+    body = {"error": error.code, "message": error.message, "retryAfter": wait}
+    return reply(429, body, {"Retry-After": str(wait)})
 
 
 def reshape(response: Response) -> Response:

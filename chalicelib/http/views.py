@@ -1,12 +1,15 @@
 """What every view shares: who asks, the body, and one shape for whatever goes wrong."""
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import wraps
+from math import ceil
 from typing import Any, ParamSpec
 
 from chalice.app import Request, Response
 
-from chalicelib.domain.errors import InvalidRequest, Problem
+from chalicelib.domain.errors import InvalidRequest, Problem, RateLimited
+from chalicelib.domain.quota import Standing
 from chalicelib.http.auth import authenticate
 from chalicelib.http.body import MalformedBody, parse_object
 from chalicelib.http.errors import answer, reshape
@@ -15,16 +18,25 @@ from chalicelib.wiring import service
 
 P = ParamSpec("P")
 
+# Routes that may start an effect. Cancelling, pausing and reading must work while a count does not.
+MAY_MOVE_MONEY = frozenset({("POST", "/v1/jobs")})
+
+# How the caller of the request in hand stands; each request is answered in one thread.
+_standing: ContextVar[Standing | None] = ContextVar("standing", default=None)
+
 
 def view(function: Callable[P, Response]) -> Callable[P, Response]:
     """Answer whatever a view raises: Chalice would make a 500 of it before any middleware saw it."""
 
     @wraps(function)
     def answered(*args: P.args, **kwargs: P.kwargs) -> Response:
+        _standing.set(None)
         try:
-            return function(*args, **kwargs)
+            response = function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the edge: what is not in the table is a 500, and logged
-            return answer(error, service().journal)
+            response = answer(error, service().journal)
+        response.headers.update(_told(_standing.get()))
+        return response
 
     return answered
 
@@ -35,14 +47,40 @@ def one_shape(request: Request, get_response: Callable[[Request], Response]) -> 
 
 
 def principal_of(request: Request) -> Principal:
-    """Return who sent a request; raises Unauthenticated."""
+    """Return who sent a request, which counts for one of its limit; raises Unauthenticated or RateLimited."""
     made = service()
-    return authenticate(
+    principal = authenticate(
         only(request, "Authorization"),
         keys=made.token_keys,
         tokens=made.settings.tokens,
         now=made.clock.now(),
     )
+    count(request, principal, 1)
+    return principal
+
+
+def count(request: Request, principal: Principal, cost: int) -> None:
+    """Count requests of a caller: one that carries N jobs counts N - 1 beside its own. Raises RateLimited.
+
+    Where the count does not answer, what may move money raises StoreRefused; all else goes on.
+    """
+    closed = (request.method, request.path) in MAY_MOVE_MONEY
+    try:
+        _standing.set(service().limits.spend(principal, cost, closed=closed))
+    except RateLimited as error:
+        _standing.set(error.standing)
+        raise
+
+
+def _told(standing: Standing | None) -> dict[str, str]:
+    """Return the headers that say how a caller stands."""
+    if standing is None:
+        return {}
+    return {
+        "X-RateLimit-Limit": str(standing.limit),
+        "X-RateLimit-Remaining": str(standing.remaining),
+        "X-RateLimit-Reset": str(ceil(standing.resets.timestamp())),
+    }
 
 
 def body_of(request: Request) -> dict[str, Any]:

@@ -20,7 +20,7 @@ CONSUMES = {
 STRIPE, SES = {"secretsmanager:GetSecretValue"}, {"ses:SendEmail", "ses:SendRawEmail"}
 MAY: dict[str, set[str]] = {
     "api_handler": {
-        *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"),
+        *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
         *("sqs:SendMessage", "sqs:GetQueueAttributes", "secretsmanager:GetSecretValue"),
     },
     "consume_money": CONSUMES | STRIPE,
