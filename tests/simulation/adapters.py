@@ -11,7 +11,9 @@ from chalicelib.domain.keys import Key
 from chalicelib.domain.message import Hint, encode
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Change, Entry, KeyTaken, Message, Received, SaveResult, Unsure
+from chalicelib.domain.ratelimit import Admission, Ask, Bucket
 from tests.fakes import MemoryLeases, MemoryStore
+from tests.fakes_limiter import MemoryLimiter
 from tests.simulation.world import MINUTE, Process, World
 
 T = TypeVar("T")
@@ -125,6 +127,41 @@ class SimStore:
 
     def ping(self) -> None:
         self._read("ping", lambda: None)
+
+
+class SimLimiter:
+    """The limiter as one process sees it."""
+
+    def __init__(self, process: Process, memory: MemoryLimiter) -> None:
+        self._process = process
+        self._memory = memory
+
+    def reserve(
+        self, group: str, asks: Sequence[Ask], *, owner: str, until: datetime, now: datetime
+    ) -> Admission:
+        process, world = self._process, self._process.world
+        process.before("reserve")
+        if world.strikes("refuse"):
+            raise StoreRefused
+        admission = self._memory.reserve(group, asks, owner=owner, until=until, now=now)
+        process.after("reserve")
+        if world.strikes("lose"):
+            world.note(process.name, "! reserve applied, reply lost")
+            raise StoreUnsure
+        if admission.denied:
+            world.note(process.name, f"reserve: {len(admission.denied)} of {len(asks)} denied")
+        return admission
+
+    def give_back(self, groups: Sequence[str], owner: str) -> None:
+        self._process.before("give back")
+        if not self._process.world.strikes("refuse"):
+            self._memory.give_back(groups, owner)
+
+    def buckets(self) -> Mapping[str, Bucket]:
+        return self._memory.buckets()
+
+    def save(self, group: str, bucket: Bucket, entry: Entry) -> bool:
+        return self._memory.save(group, bucket, entry)
 
 
 class SimLeases:

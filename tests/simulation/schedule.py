@@ -1,7 +1,7 @@
 """One schedule: clients, consumers, dispatchers and an operator in a storm, then calm until all is at rest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import payload_hash
 from chalicelib.domain.policies import TIMING, EffectClass, Lane, Tier
 from chalicelib.domain.ports import Received
+from chalicelib.domain.ratelimit import LIMITS
 from chalicelib.domain.steer import Resolution
 from chalicelib.jobtypes import discover
 from chalicelib.service.dispatch import Dispatch
@@ -20,7 +21,8 @@ from chalicelib.service.manage import Manage, Order
 from chalicelib.service.submit import Submission, Submit
 from chalicelib.worker import Worker
 from tests.fakes import MemoryLeases
-from tests.simulation.adapters import SimInbox, SimLeases, SimQueue, SimQueues, SimStore
+from tests.fakes_limiter import MemoryLimiter
+from tests.simulation.adapters import SimInbox, SimLeases, SimLimiter, SimQueue, SimQueues, SimStore
 from tests.simulation.invariants import Answered, Watch, WatchedStore
 from tests.simulation.providers import MINT, WEBHOOK, Provided, SimProviders, Violation
 from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, World
@@ -29,6 +31,8 @@ VENUE = VenueId("venue-1")
 TYPES: Mapping[EffectClass, JobType] = {
     job_type.effect_class: job_type for job_type in (*discover().values(), MINT, WEBHOOK)
 }
+# So little that two jobs are too much at once; the express lane finds room all the same.
+TIGHT = {group: replace(limit, concurrent=1, burst=2, per_second=0.5) for group, limit in LIMITS.items()}
 DELAYS = (0, 0, 0, 0, 5 * SECOND, 14 * MINUTE, 20 * MINUTE, 3 * HOUR)
 
 
@@ -68,6 +72,7 @@ class Schedule:
         self.watch = Watch(self.world, self.provided, effect_class)
         self.store = WatchedStore(self.watch, self._tick_for)
         self.leases = MemoryLeases()
+        self.limiter = MemoryLimiter(chance.choice((LIMITS, TIGHT)))
         self.queues = SimQueues(self.world, self._invoke)
         self._ticks: set[int] = set()
         self._started = 0
@@ -217,6 +222,7 @@ class Schedule:
             chance=process,
             crew=process,
             journal=process,
+            limiter=SimLimiter(process, self.limiter),
         )
         return Worker(
             tier=tier,
