@@ -12,6 +12,7 @@ from chalicelib.domain.job import (
     Poll,
     Reason,
     State,
+    give_up,
     remember,
     rest,
     run,
@@ -89,7 +90,7 @@ def claim(
     if _polls(job):
         since = job.poll_since or now
         if now - since >= policy.timing.poll_for + policy.timing.poll_grace:
-            return Ended(rest(job, State.PARKED, policy, now=now))
+            return Ended(give_up(job, policy, now=now))
         job = replace(job, poll=job.poll or Poll.LOOK_UP, poll_since=since)
     elif job.attempts >= job.max_attempts:
         return Ended(rest(job, State.FAILED, policy, now=now, reason=Reason.EXHAUSTED))

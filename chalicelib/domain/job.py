@@ -236,6 +236,13 @@ def rest(job: Job, state: State, policy: Policy, *, now: datetime, reason: Reaso
     )
 
 
+def give_up(job: Job, policy: Policy, *, now: datetime) -> Job:
+    """Bring a job to rest whose polls have led nowhere: parked, or exhausted in class D, which never doubts."""
+    if policy.effect_class.doubts:
+        return rest(job, State.PARKED, policy, now=now)
+    return rest(job, State.FAILED, policy, now=now, reason=Reason.EXHAUSTED)
+
+
 def restart(job: Job, policy: Policy, *, now: datetime) -> Job:
     """Let the job start anew, as an operator wants it: due now, its limit raised, nothing in doubt.
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from chalicelib.domain.job import Attempt, Job, Poll, Reason, State, remember, rest, wait
+from chalicelib.domain.job import Attempt, Job, Poll, Reason, State, give_up, remember, rest, wait
 from chalicelib.domain.outcome import (
     Completed,
     Failure,
@@ -91,5 +91,5 @@ def _again(job: Job, policy: Policy, now: datetime, delay: timedelta) -> Job:
 
 def _poll_again(job: Job, policy: Policy, now: datetime, patience: timedelta) -> Job:
     if job.poll_since is not None and now - job.poll_since >= patience:
-        return rest(job, State.PARKED, policy, now=now)
+        return give_up(job, policy, now=now)
     return wait(job, now + policy.timing.poll_every)
