@@ -10,7 +10,8 @@ from typing import Any
 from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.http import health, jobs
+from chalicelib.http import docs, health, jobs
+from chalicelib.http.cors import answer_preflights, cors
 from chalicelib.http.views import one_shape
 from chalicelib.wiring import service
 from chalicelib.worker import Worker, consume
@@ -18,9 +19,12 @@ from chalicelib.worker import Worker, consume
 BATCH = 10
 
 app = Chalice(app_name="queue-service", configure_logs=False)
+app.register_middleware(cors, "http")
 app.register_middleware(one_shape, "http")
 app.register_blueprint(jobs.routes, url_prefix="/v1")
 app.register_blueprint(health.routes)
+app.register_blueprint(docs.routes)
+answer_preflights(app)  # after the last route
 
 
 def _consume(tier: Tier, lane: Lane, event: SQSEvent) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""The API's own description: /openapi.json for machines, /docs for people. Both public, both made once."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from chalice.app import Blueprint, Request, Response
+
+from chalicelib.domain.jobtype import JobType
+from chalicelib.http import health, jobs
+from chalicelib.http.openapi import describe
+from chalicelib.http.operations import Answer, Operation, Operations, Shapes
+from chalicelib.http.page import POLICY, page
+from chalicelib.http.views import view
+from chalicelib.wiring import Service, service
+
+routes = Blueprint(__name__)
+
+KEPT_FOR = "public, max-age=300"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The description as it is answered, and its version."""
+
+    json: str
+    html: str
+    etag: str
+
+
+class _Once:
+    """Makes the description of a container's service once."""
+
+    def __init__(self) -> None:
+        self._of: Service | None = None
+        self._made: Described | None = None
+
+    def of(self, made: Service) -> Described:
+        """Return the description of this service."""
+        if self._made is None or self._of is not made:
+            self._of, self._made = made, described(made.types, made.settings.public_base_url)
+        return self._made
+
+
+_once = _Once()
+
+
+def described(types: Mapping[str, JobType], server: str | None) -> Described:
+    """Return the description of everything in CHAPTERS."""
+    document = describe(CHAPTERS, types, server=server)
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return Described(text, page(document), f'"{sha256(text.encode()).hexdigest()[:32]}"')
+
+
+@routes.route("/openapi.json", methods=["GET"], content_types=[])
+@view
+def read_openapi() -> Response:
+    """Return the OpenAPI document."""
+    made = _once.of(service())
+    return _answer(routes.current_request, made.json, made.etag, {"Content-Type": "application/json"})
+
+
+@routes.route("/docs", methods=["GET"], content_types=[])
+@view
+def read_docs() -> Response:
+    """Return the same as a page: no script, nothing from elsewhere."""
+    made = _once.of(service())
+    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
+    headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+    return _answer(routes.current_request, made.html, made.etag, headers)
+
+
+def _answer(request: Request, body: str, etag: str, headers: Mapping[str, str]) -> Response:
+    kept: dict[str, str | list[str]] = {"ETag": etag, "Cache-Control": KEPT_FOR}
+    known = request.headers.get("If-None-Match", "")
+    if etag in known:
+        return Response("", headers=kept, status_code=304)
+    return Response(body, headers={**headers, **kept})
+
+
+OPERATIONS: Operations = {
+    ("GET", "/openapi.json"): Operation(
+        id="readOpenapi",
+        tag="operations",
+        summary="Read this description, OpenAPI 3.1",
+        who="anyone",
+        public=True,
+        answers={
+            200: Answer("The document.", {"type": "object"}, ("ETag",)),
+            304: Answer("It is what If-None-Match names.", None, ("ETag",)),
+        },
+    ),
+    ("GET", "/docs"): Operation(
+        id="readDocs",
+        tag="operations",
+        summary="Read this description as a page",
+        who="anyone",
+        public=True,
+        answers={
+            200: Answer("The page.", {"type": "string"}, ("ETag",), media="text/html"),
+            304: Answer("It is what If-None-Match names.", None, ("ETag",)),
+        },
+    ),
+}
+# A module of views adds its own two mappings here.
+CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
+    (jobs.OPERATIONS, jobs.SCHEMAS),
+    (health.OPERATIONS, health.SCHEMAS),
+    (OPERATIONS, {}),
+)
