@@ -20,13 +20,20 @@ routes = Blueprint(__name__)
 KEPT_FOR = "public, max-age=300"
 
 
+class Text:
+    """A text as it is answered, and its version."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.etag = f'"{sha256(text.encode()).hexdigest()[:32]}"'
+
+
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The description as it is answered, and its version."""
+    """The description, for machines and for people."""
 
-    json: str
-    html: str
-    etag: str
+    json: Text
+    html: Text
 
 
 class _Once:
@@ -50,7 +57,7 @@ def described(types: Mapping[str, JobType], server: str | None) -> Described:
     """Return the description of everything in CHAPTERS."""
     document = describe(CHAPTERS, types, server=server)
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    return Described(text, page(document), f'"{sha256(text.encode()).hexdigest()[:32]}"')
+    return Described(Text(text), Text(page(document)))
 
 
 @routes.route("/openapi.json", methods=["GET"], content_types=[])
@@ -58,7 +65,7 @@ def described(types: Mapping[str, JobType], server: str | None) -> Described:
 def read_openapi() -> Response:
     """Return the OpenAPI document."""
     made = _once.of(service())
-    return _answer(routes.current_request, made.json, made.etag, {"Content-Type": "application/json"})
+    return _answer(routes.current_request, made.json, {"Content-Type": "application/json"})
 
 
 @routes.route("/docs", methods=["GET"], content_types=[])
@@ -68,15 +75,14 @@ def read_docs() -> Response:
     made = _once.of(service())
     headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
     headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-    return _answer(routes.current_request, made.html, made.etag, headers)
+    return _answer(routes.current_request, made.html, headers)
 
 
-def _answer(request: Request, body: str, etag: str, headers: Mapping[str, str]) -> Response:
-    kept: dict[str, str | list[str]] = {"ETag": etag, "Cache-Control": KEPT_FOR}
-    known = request.headers.get("If-None-Match", "")
-    if etag in known:
+def _answer(request: Request, made: Text, headers: Mapping[str, str]) -> Response:
+    kept: dict[str, str | list[str]] = {"ETag": made.etag, "Cache-Control": KEPT_FOR}
+    if made.etag in request.headers.get("If-None-Match", ""):
         return Response("", headers=kept, status_code=304)
-    return Response(body, headers={**headers, **kept})
+    return Response(made.text, headers={**headers, **kept})
 
 
 OPERATIONS: Operations = {
