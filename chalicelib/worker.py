@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, assert_never
 
 from chalicelib.domain.errors import Poison
@@ -10,7 +10,7 @@ from chalicelib.domain.job import JobId
 from chalicelib.domain.message import decode
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import Inbox, JobQueue, Journal, Received
-from chalicelib.service.execute import Done, Execute, Later, Left, Stray
+from chalicelib.service.execute import Done, Execute, Fate, Later, Left, Stray
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +31,32 @@ class Worker:
         """
         jobs, keep = self._sort(received)
         receives = {job_id: max(each.receives for each in messages) for job_id, messages in jobs.items()}
-        fates = self.execute.execute(receives, ends=ends) if receives else {}
-        delays: dict[str, timedelta] = {}
+        postponed: set[JobId] = set()
+
+        def postpone(fates: Mapping[JobId, Fate]) -> None:
+            """Set the visibility of messages that come back, once each and as early as it is known."""
+            delays = {
+                message.handle: fate.delay
+                for job_id, fate in fates.items()
+                if isinstance(fate, Later) and job_id not in postponed
+                for message in jobs[job_id]
+            }
+            postponed.update(fates)
+            if delays:
+                self.inbox.postpone(delays)
+
+        fates = self.execute.execute(receives, ends=ends, told=postpone) if receives else {}
+        postpone(fates)
         for job_id, messages in jobs.items():
             match fates[job_id]:
                 case Done():
                     pass
-                case Later(delay):
-                    delays |= {message.handle: delay for message in messages}
-                    keep += [message.message_id for message in messages]
-                case Left():
+                case Later() | Left():
                     keep += [message.message_id for message in messages]
                 case Stray():
                     keep += [each.message_id for each in messages if not self._bury(each, "no_such_job")]
                 case never:
                     assert_never(never)
-        if delays:
-            self.inbox.postpone(delays)
         return keep
 
     def _sort(self, received: Sequence[Received]) -> tuple[dict[JobId, list[Received]], list[str]]:

@@ -19,6 +19,7 @@ MAIN_SHARE = 0.7  # the rest is kept for the express lane
 VENUE_SHARE = 0.5
 WAITS_FOR = timedelta(seconds=30)  # a venue that was turned away counts as waiting for so long
 LEAST_HOLD = timedelta(seconds=1)  # SQS hides messages for whole seconds
+MOST_AT_ONCE = 8  # times that a job comes back without a pause
 MOST_PATIENCE = 10
 MOST_VENUES = 16  # remembered in a bucket; the ones heard of longest ago are forgotten
 
@@ -142,7 +143,8 @@ class Admission:
 def admit(bucket: Bucket, asks: Sequence[Ask], *, owner: str, until: datetime, now: datetime) -> Admission:
     """Decide who of a batch may call now, in the order asked; `owner` holds the slots until then.
 
-    A wait is the time until the rate lets the job through, or the cool-down where its slots are full.
+    A wait is the time until the rate lets the job through, or the cool-down where its slots are full; nothing
+    at all for a venue that has less than its share of slots which a louder one fills: the next one is its.
     """
     bucket = _drained(bucket, now)
     holdings = {name: held for name, held in bucket.holdings.items() if held.until > now}
@@ -177,8 +179,10 @@ def held_back(wait: timedelta, *, receives: int, spread: float) -> timedelta:
     """Return how long a job that was denied stays away, `spread` in [0, 1).
 
     The longer a backlog has kept it waiting the longer it stays, so that a crowd does not come back at once
-    and again and again.
+    and again and again. Who need not wait comes back at once, though not for ever.
     """
+    if not wait and receives <= MOST_AT_ONCE:
+        return timedelta(0)
     return max(wait, LEAST_HOLD) * (1 + spread) * min(receives, MOST_PATIENCE)
 
 
@@ -214,15 +218,18 @@ class _Counting:
         over = max(self.level + 1 - max(rim, 1.0), own + 1 - max(limit.burst * VENUE_SHARE, 1.0))
         if over > 0:
             return timedelta(seconds=over / limit.per_second)
-        return limit.cooldown if self._full(ask, main) else None
-
-    def _full(self, ask: Ask, main: bool) -> bool:
-        slots = self._limit.concurrent
-        most = max(int(slots * MAIN_SHARE), 1) if main else slots
-        if self._count() >= most or self._count(job_type=ask.job_type) >= ask.most_in_flight:
-            return True
+        slots = max(int(limit.concurrent * MAIN_SHARE), 1) if main else limit.concurrent
+        mine = self._count(venue=ask.venue_id)
+        share = max(int(limit.concurrent * VENUE_SHARE), 1)
+        if self._count(job_type=ask.job_type) >= ask.most_in_flight:
+            return limit.cooldown
+        if self._count() >= slots:
+            return timedelta(0) if mine < share and own < self._loudest(ask.venue_id) else limit.cooldown
         others_wait = bool(self._active - {ask.venue_id})
-        return others_wait and self._count(venue=ask.venue_id) >= max(int(slots * VENUE_SHARE), 1)
+        return limit.cooldown if others_wait and mine >= share else None
+
+    def _loudest(self, but: VenueId) -> float:
+        return max((share.level for venue, share in self._venues.items() if venue != but), default=0.0)
 
     def _count(self, *, job_type: str | None = None, venue: VenueId | None = None) -> int:
         return sum(

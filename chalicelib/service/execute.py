@@ -5,7 +5,7 @@ in one. Classes B and C settle each as soon as it has ended, because there a cra
 look-up or a person can clear.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
@@ -71,6 +71,7 @@ class Stray:
 
 
 Fate = Done | Later | Left | Stray
+Tell = Callable[[Mapping[JobId, Fate]], None]
 DONE, LEFT, STRAY = Done(), Left(), Stray()
 
 
@@ -127,11 +128,14 @@ class Execute:
         self._timing = timing
         self._policies = {name: job_type.policy(timing) for name, job_type in types.items()}
 
-    def execute(self, receives: Mapping[JobId, int], *, ends: datetime) -> dict[JobId, Fate]:
+    def execute(
+        self, receives: Mapping[JobId, int], *, ends: datetime, told: Tell = lambda _: None
+    ) -> dict[JobId, Fate]:
         """Do what is due of these jobs before the invocation ends, and say what their messages deserve.
 
-        `receives` is how often each job's message has been received. Raises StoreRefused when the jobs
-        cannot even be read; nothing was claimed then.
+        `receives` is how often each job's message has been received; `told` hears of the fates that are known
+        before anything runs, so that nobody's message waits for another's job. Raises StoreRefused when the
+        jobs cannot even be read; nothing was claimed then.
         """
         jobs, controls = self._store.load_batch(list(receives))
         fates: dict[JobId, Fate] = {job_id: STRAY for job_id in receives if job_id not in jobs}
@@ -143,12 +147,16 @@ class Execute:
             for job_id, wait in admitted.denied.items()
         }
         try:
-            return fates | self._carry_out(plans, receives, ends)
+            return fates | self._carry_out(plans, receives, ends, told)
         finally:
             self._gate.give_back(admitted, owner)
 
     def _carry_out(
-        self, plans: Mapping[JobId, Step | LetGo | Fate], receives: Mapping[JobId, int], ends: datetime
+        self,
+        plans: Mapping[JobId, Step | LetGo | Fate],
+        receives: Mapping[JobId, int],
+        ends: datetime,
+        told: Tell,
     ) -> dict[JobId, Fate]:
         """Write what was planned and run what was claimed; say what each message deserves."""
         steps = [plan for plan in plans.values() if isinstance(plan, Step)]
@@ -159,8 +167,9 @@ class Execute:
         fates |= {job_id: self._left_without_payload(job_id) for job_id in missing}
         fates |= self._let_go([plan.job for plan in plans.values() if isinstance(plan, LetGo)])
         claimed, written = self._write(steps)
+        told(fates := fates | written)
         held = [self._hold(job, payloads[job.id], receives[job.id]) for job in claimed]
-        return fates | written | self._run_all(held, ends)
+        return fates | self._run_all(held, ends)
 
     # --- deciding
 

@@ -110,6 +110,17 @@ def test_venue_that_was_denied_counts_as_waiting_for_half_a_minute() -> None:
     assert granted(late - START) == 10
 
 
+def test_venue_with_less_than_its_share_comes_back_at_once() -> None:
+    roomy = Limit(1000, 10, 10_000, SECOND)
+    alone = admit(Bucket(roomy, START), asks(10), owner="o1", until=START + SECOND, now=START)
+
+    quiet = admit(alone.bucket, asks(1, venue=B), owner="o2", until=START + SECOND, now=START)
+    loud = admit(alone.bucket, asks(1, venue=A), owner="o2", until=START + SECOND, now=START)
+
+    assert list(quiet.denied.values()) == [timedelta(0)]
+    assert list(loud.denied.values()) == [SECOND]
+
+
 def test_job_type_has_no_more_calls_in_flight_than_its_own_limit() -> None:
     roomy = Limit(1000, 100, 10_000, SECOND)
 
@@ -170,7 +181,6 @@ def test_no_more_calls_start_than_the_burst_and_the_rate_allow(
         started += len(admission.granted)
         assert bucket.in_flight(now) <= LIMIT.concurrent
         assert len(admission.granted) + len(admission.denied) == count
-        assert all(wait > timedelta(0) for wait in admission.denied.values())
     elapsed = Fraction((now - START) // timedelta(milliseconds=1), 1000)
     assert started <= LIMIT.burst + LIMIT.per_second * elapsed + 1e-6
 
@@ -179,4 +189,7 @@ def test_no_more_calls_start_than_the_burst_and_the_rate_allow(
 def test_held_back_jobs_stay_away_at_least_as_long_as_they_must(
     wait: timedelta, receives: int, spread: float
 ) -> None:
-    assert held_back(wait, receives=receives, spread=spread) >= max(wait, SECOND)
+    stays = held_back(wait, receives=receives, spread=spread)
+
+    assert stays >= wait
+    assert stays >= SECOND or (not wait and receives <= 8)
