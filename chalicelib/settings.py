@@ -47,6 +47,7 @@ class TableNames:
     queue_controls: str
     audit_log: str
     rate_limits: str
+    schedules: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,7 @@ def _tables(env: _Reader) -> TableNames:
         queue_controls=env.required("QUEUE_CONTROLS_TABLE", table),
         audit_log=env.required("AUDIT_LOG_TABLE", table),
         rate_limits=env.required("RATE_LIMITS_TABLE", table),
+        schedules=env.required("SCHEDULES_TABLE", table),
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from chalicelib import jobtypes
 from chalicelib.domain.jobtype import JobType
-from chalicelib.domain.policies import Lane, Tier
+from chalicelib.domain.policies import Lane, Tier, Timing
 from chalicelib.domain.ports import (
     Chance,
     Clock,
@@ -25,6 +25,7 @@ from chalicelib.domain.ports import (
     Leases,
     Limiter,
     Quotas,
+    ScheduleStore,
 )
 from chalicelib.domain.providers import Mailer, Payments, Providers
 from chalicelib.observability import PowertoolsJournal
@@ -36,6 +37,9 @@ from chalicelib.service.intake import Intake
 from chalicelib.service.keyring import KeyRing
 from chalicelib.service.limits import Limits
 from chalicelib.service.read import Read
+from chalicelib.service.run_schedules import RunSchedules
+from chalicelib.service.schedule_intake import ScheduleIntake
+from chalicelib.service.schedules import Schedules
 from chalicelib.service.submit import Submit
 from chalicelib.settings import Settings, parse_token_keys
 from chalicelib.system import SystemChance, SystemClock, ThreadCrew
@@ -51,6 +55,7 @@ class Adapters:
     """What stands behind the ports."""
 
     store: JobStore
+    schedules: ScheduleStore
     queue: JobQueue
     inboxes: Callable[[Tier, Lane], Inbox]
     leases: Leases
@@ -80,6 +85,8 @@ class Service:
     health: Health
     execute: Execute
     dispatch: Dispatch
+    schedules: Schedules
+    run_schedules: RunSchedules
     queue: JobQueue
     inboxes: Callable[[Tier, Lane], Inbox]
 
@@ -107,36 +114,17 @@ _service: Service | None = None
 def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType] | None = None) -> Service:
     """Make the use cases over adapters; `types` are the discovered ones unless given."""
     types = types if types is not None else jobtypes.discover()
-    store, queue, clock, chance = adapters.store, adapters.queue, adapters.clock, adapters.chance
-    journal, timing = adapters.journal, settings.timing
-    submit = Submit(store=store, queue=queue, clock=clock, chance=chance, journal=journal, timing=timing)
-    health = Health(
-        store=store,
+    queue, clock, journal, timing = adapters.queue, adapters.clock, adapters.journal, settings.timing
+    intake = Intake(types)
+    submit = Submit(
+        store=adapters.store,
         queue=queue,
         clock=clock,
-        journal=journal,
-        configured={"stripe": settings.stripe is not None, "ses": settings.ses_sender is not None},
-    )
-    execute = Execute(
-        store=store,
-        providers=adapters.providers,
-        types=types,
-        clock=clock,
-        chance=chance,
-        crew=adapters.crew,
-        journal=journal,
-        limiter=adapters.limiter,
-        timing=timing,
-    )
-    dispatch = Dispatch(
-        store=store,
-        queue=queue,
-        leases=adapters.leases,
-        clock=clock,
-        chance=chance,
+        chance=adapters.chance,
         journal=journal,
         timing=timing,
     )
+    run_schedules = _run_schedules(adapters, intake, submit, timing)
     return Service(
         settings=settings,
         clock=clock,
@@ -144,14 +132,77 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         token_keys=KeyRing(adapters.read_token_keys, clock=clock, journal=journal),
         limits=Limits(adapters.quotas, clock=clock, journal=journal, base=settings.caller_limit),
         types=types,
-        intake=Intake(types),
+        intake=intake,
         submit=submit,
-        read=Read(store),
-        health=health,
-        execute=execute,
-        dispatch=dispatch,
+        read=Read(adapters.store),
+        health=_health(settings, adapters),
+        execute=_execute(adapters, types, timing),
+        dispatch=_dispatch(adapters, timing),
+        schedules=_schedules(adapters, intake, run_schedules),
+        run_schedules=run_schedules,
         queue=queue,
         inboxes=adapters.inboxes,
+    )
+
+
+def _health(settings: Settings, adapters: Adapters) -> Health:
+    return Health(
+        store=adapters.store,
+        queue=adapters.queue,
+        clock=adapters.clock,
+        journal=adapters.journal,
+        configured={"stripe": settings.stripe is not None, "ses": settings.ses_sender is not None},
+    )
+
+
+def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -> Execute:
+    return Execute(
+        store=adapters.store,
+        providers=adapters.providers,
+        types=types,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        crew=adapters.crew,
+        journal=adapters.journal,
+        limiter=adapters.limiter,
+        timing=timing,
+    )
+
+
+def _dispatch(adapters: Adapters, timing: Timing) -> Dispatch:
+    return Dispatch(
+        store=adapters.store,
+        queue=adapters.queue,
+        leases=adapters.leases,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
+        timing=timing,
+    )
+
+
+def _run_schedules(adapters: Adapters, intake: Intake, submit: Submit, timing: Timing) -> RunSchedules:
+    return RunSchedules(
+        schedules=adapters.schedules,
+        store=adapters.store,
+        intake=intake,
+        submit=submit,
+        leases=adapters.leases,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
+        timing=timing,
+    )
+
+
+def _schedules(adapters: Adapters, intake: Intake, runs: RunSchedules) -> Schedules:
+    return Schedules(
+        schedules=adapters.schedules,
+        intake=ScheduleIntake(intake),
+        runs=runs,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
     )
 
 
@@ -163,6 +214,7 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.leases import DynamoLeases
     from chalicelib.aws.quotas import DynamoQuotas
     from chalicelib.aws.rate_limiter import DynamoLimiter
+    from chalicelib.aws.schedule_store import DynamoScheduleStore
     from chalicelib.aws.tables import Tables
 
     clients = Clients()
@@ -174,10 +226,12 @@ def on_aws(settings: Settings) -> Adapters:
         queue_controls=names.queue_controls,
         audit_log=names.audit_log,
         rate_limits=names.rate_limits,
+        schedules=names.schedules,
     )
     urls = settings.queues.lanes
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
+        schedules=DynamoScheduleStore(clients.dynamodb, tables),
         queue=SqsJobQueue(clients.sqs, urls, settings.queues.dead_letters),
         inboxes=lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane]),
         leases=DynamoLeases(clients.dynamodb, names.queue_controls),

@@ -27,6 +27,7 @@ from tests.fakes import (
 )
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_quotas import MemoryQuotas
+from tests.fakes_schedules import MemoryScheduleStore
 
 SECRET = "a secret of the tests, of 64 bytes and more so that every HMAC may take it"
 ISSUER, AUDIENCE = "tickettoken", "tickettoken-platform"
@@ -39,6 +40,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "QUEUE_CONTROLS_TABLE": "queue-controls",
     "AUDIT_LOG_TABLE": "audit-log",
     "RATE_LIMITS_TABLE": "rate-limits",
+    "SCHEDULES_TABLE": "schedules",
     **{
         f"{tier}_QUEUE_{kind}": f"http://127.0.0.1/000000000000/{tier}-{kind}"
         for tier in ("MONEY", "COMMUNICATION", "BACKGROUND")
@@ -79,9 +81,11 @@ class Front:
         self.queue = MemoryQueue(self.clock)
         self.limiter = MemoryLimiter()
         self.quotas = MemoryQuotas()
+        self.schedules = MemoryScheduleStore(self.store.audit)
         self.client = Client(app)
         adapters = wiring.Adapters(
             store=self.store,
+            schedules=self.schedules,
             queue=self.queue,
             inboxes=self.queue.inbox,
             leases=MemoryLeases(),

@@ -170,7 +170,8 @@ class DynamoJobStore:
         tables = self._tables
         names = (tables.jobs, tables.idempotency_keys, tables.queue_controls, tables.rate_limits)
         keys: dict[str, Any] = {name: {"Keys": [nobody]} for name in names}
-        keys[self._tables.audit_log] = {"Keys": [nobody | {"day": text("ping")}]}
+        keys[tables.audit_log] = {"Keys": [nobody | {"day": text("ping")}]}
+        keys[tables.schedules] = {"Keys": [nobody | {"kd": text("ping")}]}
         read(self._client.batch_get_item, RequestItems=keys)
 
     def _put(

@@ -26,6 +26,7 @@ class Tables:
     queue_controls: str
     audit_log: str
     rate_limits: str
+    schedules: str
 
 
 class AgendaIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
@@ -96,6 +97,28 @@ class AuditRecord(Model):
 
     day = UnicodeAttribute(hash_key=True)
     id = UnicodeAttribute(range_key=True)
+
+
+class DueIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Schedules in which something waits, by the moment from which it does. Sparse."""
+
+    class Meta:
+        index_name = "due"
+        projection = KeysOnlyProjection()
+
+    dq = UnicodeAttribute(hash_key=True)
+    wk = NumberAttribute(range_key=True)
+
+
+class ScheduleRecord(Model):
+    """A schedule; all are in one partition, so that a list of them is a query."""
+
+    class Meta:
+        table_name = "schedules"
+
+    kd = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+    due = DueIndex()
 
 
 class _Shared(Connection):

@@ -185,8 +185,13 @@ def due_key(schedule_id: ScheduleId, due: datetime) -> str:
     return f"schedule:{schedule_id}:{due.isoformat(timespec='seconds').replace('+00:00', 'Z')}"
 
 
+def order_key(schedule_id: ScheduleId, ordered: Order) -> str:
+    """Return the idempotency key of the job of an ordered run."""
+    return f"schedule:{schedule_id}:run:{ordered.key}"
+
+
 def _ordered(schedule: Schedule, ordered: Order) -> Run:
-    return Run(ordered.at, f"schedule:{schedule.id}:run:{ordered.key}")
+    return Run(ordered.at, order_key(schedule.id, ordered))
 
 
 def describe(plan: Plan) -> str:

@@ -243,7 +243,7 @@ def test_lease_of_a_table_that_does_not_answer_is_not_given(dynamo: DynamoRecord
 def nobody() -> Iterator[DynamoRecords]:
     """Return records at an endpoint where nobody listens."""
     made = client("dynamodb", GONE_ENVIRONMENT)
-    yield DynamoRecords(made, Tables("jobs", "keys", "controls", "audit", "limits"))
+    yield DynamoRecords(made, Tables("jobs", "keys", "controls", "audit", "limits", "schedules"))
     made.close()
 
 
@@ -281,7 +281,7 @@ def test_refused_connection_saves_nothing_and_gives_no_lease(nobody: DynamoRecor
 
 def test_table_that_is_not_there_is_refused_at_once(dynamo: DynamoRecords, wire: Faults) -> None:
     missing = DynamoJobStore(
-        dynamo.client, Tables("no-jobs", "no-keys", "no-controls", "no-audit", "no-limits")
+        dynamo.client, Tables("no-jobs", "no-keys", "no-controls", "no-audit", "no-limits", "no-schedules")
     )
 
     with pytest.raises(StoreRefused):

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 from pynamodb.models import Model
 
-from chalicelib.aws.tables import AuditRecord, ControlRecord, JobRecord, KeyRecord, LimitRecord
+from chalicelib.aws.tables import (
+    AuditRecord,
+    ControlRecord,
+    JobRecord,
+    KeyRecord,
+    LimitRecord,
+    ScheduleRecord,
+)
 from local.stack import EXPIRING
 from tests.template import template
 
@@ -16,6 +23,7 @@ MODELS: Mapping[str, type[Model]] = {
     "QueueControlsTable": ControlRecord,
     "AuditLogTable": AuditRecord,
     "RateLimitsTable": LimitRecord,
+    "SchedulesTable": ScheduleRecord,
 }
 RESOURCES: dict[str, Any] = template()["Resources"]
 
@@ -64,7 +72,7 @@ def test_table_is_on_demand_encrypted_and_recoverable(logical: str) -> None:
     assert RESOURCES[logical]["DeletionPolicy"].startswith("Retain")
 
 
-@pytest.mark.parametrize("logical", ["JobsTable", "IdempotencyKeysTable", "AuditLogTable"])
+@pytest.mark.parametrize("logical", ["JobsTable", "IdempotencyKeysTable", "AuditLogTable", "SchedulesTable"])
 def test_table_that_nothing_brings_back_is_protected(logical: str) -> None:
     assert TABLES[logical]["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
     assert template()["Parameters"]["DeletionProtection"]["Default"] == "true"
