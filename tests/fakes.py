@@ -139,7 +139,7 @@ class MemoryStore:
 
     def load_payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, Mapping[str, Any]]:
         with self._lock:
-            return {job.id: self.payloads[job.id] for job in jobs}
+            return {job.id: self.payloads[job.id] for job in jobs if job.id in self.payloads}
 
     def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
         return [self.save_one(change) for change in changes]

@@ -16,7 +16,17 @@ from chalicelib.domain.jobtype import Facts, JobType, Work
 from chalicelib.domain.keys import Key
 from chalicelib.domain.outcome import Completed, Outcome
 from chalicelib.domain.policies import RETRY, TIERS, EffectClass, Lane, RetryStrategy, Tier
-from chalicelib.domain.ports import Change, Crew, Entry, KeyTaken, Message, Received, SaveResult, Unsure
+from chalicelib.domain.ports import (
+    Change,
+    Crew,
+    Entry,
+    KeyTaken,
+    Limiter,
+    Message,
+    Received,
+    SaveResult,
+    Unsure,
+)
 from chalicelib.domain.providers import Providers
 from chalicelib.service.dispatch import Dispatch, Dispatched
 from chalicelib.service.execute import Execute
@@ -232,7 +242,13 @@ ROWS: Mapping[EffectClass, tuple[str, Tier, str, str]] = {
 class House:
     """Every use case of the core, one clock, and what each consumer would do."""
 
-    def __init__(self, *, crew: Crew | None = None, types: Mapping[str, JobType] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        crew: Crew | None = None,
+        types: Mapping[str, JobType] | None = None,
+        limiter: Limiter | None = None,
+    ) -> None:
         self.clock = ManualClock()
         self.chance = SeededChance()
         self.journal = ListJournal()
@@ -272,6 +288,7 @@ class House:
             chance=self.chance,
             crew=crew or SequentialCrew(),
             journal=self.journal,
+            limiter=limiter,
         )
 
     # --- callers

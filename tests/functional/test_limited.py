@@ -1,0 +1,138 @@
+"""Consumers before the limiter: what does not fit is held back, charged nothing, and comes back."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import pytest
+
+from chalicelib.domain.errors import StoreRefused, StoreUnsure
+from chalicelib.domain.job import State
+from chalicelib.domain.policies import EffectClass, Lane, Tier
+from chalicelib.domain.ratelimit import LIMITS, Admission, Ask, Limit
+from tests.fakes_limiter import MemoryLimiter
+from tests.functional.house import House
+
+NARROW = Limit(per_second=1, concurrent=10, burst=6, cooldown=timedelta(seconds=5))  # 3 for a venue
+MINUTE = timedelta(minutes=1)
+
+
+class Limiters(MemoryLimiter):
+    """A limiter that counts the calls made to it and can be silent."""
+
+    def __init__(self, limits: Mapping[str, Limit]) -> None:
+        super().__init__(limits)
+        self.reserved: list[list[Ask]] = []
+        self.returned: list[str] = []
+        self.fails: type[Exception] | None = None
+
+    def reserve(
+        self, group: str, asks: Sequence[Ask], *, owner: str, until: datetime, now: datetime
+    ) -> Admission:
+        self.reserved.append(list(asks))
+        if self.fails is not None:
+            raise self.fails
+        return super().reserve(group, asks, owner=owner, until=until, now=now)
+
+    def give_back(self, groups: Sequence[str], owner: str) -> None:
+        self.returned.extend(groups)
+        super().give_back(groups, owner)
+
+
+@pytest.fixture
+def limiter() -> Limiters:
+    return Limiters({**LIMITS, "stripe": NARROW})
+
+
+@pytest.fixture
+def house(limiter: Limiters) -> House:
+    return House(limiter=limiter)
+
+
+def test_what_does_not_fit_is_held_back_uncharged_and_done_later(house: House) -> None:
+    ids = house.accept_many(5)
+    kept = house.consume()
+    states = [house.job(job_id).state for job_id in ids]
+
+    assert (states.count(State.COMPLETED), states.count(State.QUEUED), len(kept)) == (3, 2, 2)
+    assert [house.job(job_id).attempts for job_id in ids if house.job(job_id).state is State.QUEUED] == [0, 0]
+
+    house.pass_time(MINUTE, step=timedelta(seconds=1))
+    assert {house.job(job_id).state for job_id in ids} == {State.COMPLETED}
+    assert {house.job(job_id).attempts for job_id in ids} == {1}
+
+
+def test_held_back_jobs_come_back_spread_over_time(house: House) -> None:
+    house.accept_many(10)
+    house.consume()
+
+    shown = [message.visible_at - house.clock.now() for message in house.messages()]
+    assert len(set(shown)) == len(shown) == 7
+    assert all(timedelta(seconds=1) <= each <= MINUTE for each in shown)
+
+
+def test_batch_is_one_reservation_and_gives_its_slots_back(house: House, limiter: Limiters) -> None:
+    house.accept_many(3)
+    house.consume()
+
+    assert [len(asks) for asks in limiter.reserved] == [3]
+    assert limiter.returned == ["stripe"]
+    assert limiter.buckets()["stripe"].in_flight(house.clock.now()) == 0
+
+
+def test_slots_are_given_back_when_the_batch_fails(house: House, limiter: Limiters) -> None:
+    def breaks(_: object) -> None:
+        raise KeyboardInterrupt
+
+    house.accept_many(1)
+    house.scripts[EffectClass.KEYED].steps.append(breaks)
+    with pytest.raises(KeyboardInterrupt):
+        house.consume()
+
+    assert limiter.buckets()["stripe"].in_flight(house.clock.now()) == 0
+
+
+def test_job_that_has_nothing_to_run_asks_for_nothing(house: House, limiter: Limiters) -> None:
+    job_id = house.accept()
+    house.queue.put(Tier.MONEY, Lane.MAIN, house.messages()[0].body)
+    house.consume()
+    limiter.reserved.clear()
+    house.queue.put(Tier.MONEY, Lane.MAIN, '{"v":1,"jobId":"' + job_id + '","venueId":"v"}')
+
+    assert house.consume() == []
+    assert limiter.reserved == []
+
+
+@pytest.mark.parametrize("fails", [StoreRefused, StoreUnsure])
+def test_silent_limiter_lets_nobody_through_and_charges_nothing(
+    house: House, limiter: Limiters, fails: type[Exception]
+) -> None:
+    job_id = house.accept()
+    limiter.fails = fails
+    kept = house.consume()
+
+    assert len(kept) == 1
+    assert house.job(job_id).attempts == 0
+    assert "limiter_unreachable" in house.journal.actions()
+
+    limiter.fails = None
+    house.pass_time(MINUTE)
+    assert house.job(job_id).state is State.COMPLETED
+
+
+def test_urgent_job_finds_room_behind_a_backlog_of_ordinary_ones(house: House) -> None:
+    for venue in ("1", "2", "3"):
+        house.accept_many(5, venue_id=venue)
+    house.consume()
+    house.consume()
+    urgent = house.accept(priority=10, data={"order": "urgent"})
+    house.consume(lane=Lane.EXPRESS)
+
+    assert house.job(urgent).state is State.COMPLETED
+
+
+def test_without_a_limiter_everything_is_let_through() -> None:
+    house = House()
+    ids = house.accept_many(10)
+    house.consume()
+
+    assert {house.job(job_id).state for job_id in ids} == {State.COMPLETED}
