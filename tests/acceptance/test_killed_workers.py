@@ -15,11 +15,11 @@ import pytest
 
 from chalicelib.domain.job import AT_REST, Job, JobId, State
 from local.options import ROOT
-from tests.acceptance.works import FULL, VISIBILITY_SECONDS, Works, works
+from tests.acceptance.works import FULL, VISIBILITY_SECONDS, VISIBLE, Works, works
 
 KILLS = 2_000 if FULL else 20
 WORKERS = 3
-BACKLOG = 120  # messages that always wait, so that whoever is killed had a batch in hand
+BACKLOG = 60  # messages that can always be taken, so that whoever is killed had a batch in hand
 TOP_UP = 60
 LONGEST_LIFE = (
     1.2  # seconds from a worker's first claim to its end: it dies loading, calling, saving, acknowledging
@@ -39,6 +39,7 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             stderr=log,
         )
+        self._log = log
         self._in_hand: set[str] = set()
         self._claimed = threading.Event()
         self._reader = threading.Thread(target=self._read)
@@ -46,7 +47,10 @@ class WorkerProcess:
 
     def await_claim(self) -> None:
         """Wait until it has claimed its first job."""
-        assert self._claimed.wait(PATIENCE), "a worker claimed nothing"
+        end = time.monotonic() + PATIENCE
+        while not self._claimed.wait(0.2):
+            assert self._process.poll() is None, f"a worker ended by itself; {self._log.name} says why"
+            assert time.monotonic() < end, "a worker claimed nothing"
 
     @property
     def has_batch(self) -> bool:
@@ -100,7 +104,7 @@ class Feeder:
 
     def _feed(self) -> None:
         while not self._enough.is_set():
-            if sum(self._place.queue_depths().values()) < BACKLOG:
+            if sum(self._place.queue_depths(VISIBLE).values()) < BACKLOG:
                 self.jobs += self._place.submit(range(len(self.jobs), len(self.jobs) + TOP_UP))
             else:
                 self._enough.wait(0.1)

@@ -33,6 +33,8 @@ TIMING = '{"clock_skew": 1, "settle_margin": 1, "absence_after": 3, "look_after"
 RUN_TIME = timedelta(seconds=10)  # one call to a provider
 VENUES = tuple(VenueId(f"venue-{number}") for number in range(4))
 ATTEMPTS = 10
+VISIBLE = ("ApproximateNumberOfMessages",)
+EVERY_MESSAGE = (*VISIBLE, "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
 PAGE = 100
 
 
@@ -74,11 +76,11 @@ class Works:
             effect["jobId"] for effect in self.stand_ins.effects() if effect["operation"] == operation
         )
 
-    def queue_depths(self) -> dict[str, int]:
+    def queue_depths(self, which: Sequence[str] = EVERY_MESSAGE) -> dict[str, int]:
         """How many messages each queue has, seen and unseen, dead letters included."""
         client = session(self.environment["AWS_ENDPOINT_URL"]).client("sqs")
         try:
-            return {name: _depth(client, url) for name, url in queue_urls(self.environment).items()}
+            return {name: _depth(client, url, which) for name, url in queue_urls(self.environment).items()}
         finally:
             client.close()
 
@@ -117,12 +119,9 @@ def _mail(number: int) -> dict[str, Any]:
     return {"to": f"buyer-{number}@example.com", "template": "order_confirmation", "data": data}
 
 
-def _depth(client: Any, url: str) -> int:
-    names = [f"ApproximateNumberOfMessages{which}" for which in ("", "NotVisible", "Delayed")]
-    return sum(
-        int(text)
-        for text in client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"].values()
-    )
+def _depth(client: Any, url: str, which: Sequence[str]) -> int:
+    attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=list(which))["Attributes"]
+    return sum(int(text) for text in attributes.values())
 
 
 @contextmanager
