@@ -10,7 +10,7 @@ from typing import Any
 from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.http import docs, health, jobs
+from chalicelib.http import docs, health, jobs, schedules
 from chalicelib.http.cors import answer_preflights, cors
 from chalicelib.http.views import one_shape
 from chalicelib.wiring import service
@@ -22,6 +22,7 @@ app = Chalice(app_name="queue-service", configure_logs=False)
 app.register_middleware(cors, "http")
 app.register_middleware(one_shape, "http")
 app.register_blueprint(jobs.routes, url_prefix="/v1")
+app.register_blueprint(schedules.routes, url_prefix="/v1")
 app.register_blueprint(health.routes)
 app.register_blueprint(docs.routes)
 answer_preflights(app)  # after the last route
@@ -79,3 +80,9 @@ def consume_background_express(event: SQSEvent) -> dict[str, Any]:
 def dispatch(event: CloudWatchEvent) -> None:
     """Send what was accepted and waits for nothing but a message."""
     service().dispatch.run(ends=_ends(event.context))
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def run_schedules(event: CloudWatchEvent) -> None:
+    """Make the jobs of the schedules that are due."""
+    service().run_schedules.run(ends=_ends(event.context))

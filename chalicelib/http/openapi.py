@@ -17,6 +17,7 @@ that is wrong. A foreign id and an unknown id give the same 404."""
 SECURITY = "bearer"
 TAGS: Mapping[str, str] = {
     "jobs": "Submit jobs, read them, steer them.",
+    "schedules": "Jobs that come round by the clock.",
     "operations": "Health, and this description.",
 }
 HEADERS: Mapping[str, tuple[Shape, str]] = {
@@ -146,7 +147,8 @@ def _operation(row: Operation) -> dict[str, Any]:
     if parameters:
         described["parameters"] = [_parameter(each) for each in parameters]
     if row.body is not None:
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": row.body}}}
+        content = {"application/json": {"schema": row.body}}
+        described["requestBody"] = {"required": row.body_required, "content": content}
     return described
 
 

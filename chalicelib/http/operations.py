@@ -46,6 +46,7 @@ class Operation:
     answers: Mapping[int, Answer]
     about: str = ""
     body: Shape | None = None
+    body_required: bool = True
     parameters: tuple[Parameter, ...] = ()
     refusals: tuple[int, ...] = ()  # beside those that follow from the rest: 403, 404, 409
     public: bool = False

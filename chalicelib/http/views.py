@@ -14,12 +14,13 @@ from chalicelib.http.auth import authenticate
 from chalicelib.http.body import MalformedBody, parse_object
 from chalicelib.http.errors import answer, reshape
 from chalicelib.service.principal import Principal
+from chalicelib.service.problems import field_of
 from chalicelib.wiring import service
 
 P = ParamSpec("P")
 
 # Routes that may start an effect. Cancelling, pausing and reading must work while a count does not.
-MAY_MOVE_MONEY = frozenset({("POST", "/v1/jobs")})
+MAY_MOVE_MONEY = frozenset({("POST", "/v1/jobs"), ("POST", "/v1/schedules/{schedule_id}/run")})
 
 # How the caller of the request in hand stands; each request is answered in one thread.
 _standing: ContextVar[Standing | None] = ContextVar("standing", default=None)
@@ -93,6 +94,11 @@ def body_of(request: Request) -> dict[str, Any]:
     return parse_object(raw)
 
 
+def body_or_none_of(request: Request) -> dict[str, Any] | None:
+    """Return the JSON object of a body that may be left out; raises as `body_of` does."""
+    return body_of(request) if request.to_original_event().get("body") else None
+
+
 def only(request: Request, header: str) -> str | None:
     """Return the one value of a header; raises InvalidRequest if it was sent several times."""
     # The gateway keeps the last of several values; `multiValueHeaders` has them all.
@@ -112,3 +118,13 @@ def query_of(request: Request, name: str) -> str | None:
     if len(values) > 1:
         raise InvalidRequest([Problem(name, "Send this parameter once.")])
     return str(values[0])
+
+
+def parameters_of(request: Request, *known: str) -> dict[str, str]:
+    """Return the query parameters that were sent; raises InvalidRequest for one unknown or sent twice."""
+    unknown = sorted(set(request.query_params or ()) - set(known))
+    if unknown:
+        advice = f"This parameter is not known here: use {', '.join(known)}."
+        raise InvalidRequest([Problem(field_of([name]), advice) for name in unknown])
+    sent = {name: query_of(request, name) for name in known}
+    return {name: value for name, value in sent.items() if value is not None}

@@ -3,6 +3,7 @@
 `own`, `other` and `none` say how the token's venue stands to the job's: the same, another, or none at all.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -55,6 +56,12 @@ MAY_READ: dict[tuple[Role, str], tuple[int, bool]] = {
 ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/jobs"): MAY_SUBMIT,
     ("GET", "/v1/jobs/{job_id}"): MAY_READ,
+    ("GET", "/v1/schedules"): "admin",
+    ("POST", "/v1/schedules"): "admin",
+    ("GET", "/v1/schedules/{schedule_id}"): "admin",
+    ("PUT", "/v1/schedules/{schedule_id}"): "admin",
+    ("DELETE", "/v1/schedules/{schedule_id}"): "admin",
+    ("POST", "/v1/schedules/{schedule_id}/run"): "admin",
     ("GET", "/health"): "public",
     ("GET", "/ready"): "public",
     ("GET", "/openapi.json"): "public",
@@ -180,13 +187,31 @@ def test_the_platform_submits_for_its_tokens_venue_unless_it_names_another(front
 @pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule != "public"])
 def test_every_other_route_asks_for_a_token(front: Front, method: str, path: str) -> None:
     headers = {"Content-Type": "application/json"}
-    response = front.client.http.request(method, path.replace("{job_id}", "job_1"), headers=headers)
+    response = front.client.http.request(method, filled(path), headers=headers)
     assert response.status_code == 401
+
+
+@pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule == "admin"])
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_what_is_an_administrators_is_nobody_elses(
+    front: Front, role: Role, venue: str, method: str, path: str
+) -> None:
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    response = front.client.http.request(method, filled(path), headers=headers, body=b"{}")
+    # An administrator is let in, and then told what is wrong with this request, if anything is.
+    assert (response.status_code == 403) == (role is not Role.ADMIN)
+    assert response.status_code in ({200, 400, 404} if role is Role.ADMIN else {403})
 
 
 @pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule == "public"])
 def test_a_public_route_asks_nobody(front: Front, method: str, path: str) -> None:
     assert front.client.http.request(method, path).status_code == 200
+
+
+def filled(path: str) -> str:
+    """Return a path with an id in each of its places."""
+    return re.sub(r"\{(\w+)_id\}", r"\1_1", path)
 
 
 def submitted(front: Front, job_type: str, **behalf: str) -> str:

@@ -118,12 +118,14 @@ def run_dispatch() -> None:
     app.handler_map["dispatch"](event, Context())
 
 
-def test_every_queue_has_its_function_and_dispatch_runs_every_minute() -> None:
+def test_every_queue_has_its_function_and_the_clock_calls_two_every_minute() -> None:
     queues = {each.queue: each.name for each in app.event_sources if isinstance(each, SQSEventConfig)}
     assert queues == {queue: name for queue, (_, _, name) in QUEUES.items()}
-    (clock,) = [each for each in app.event_sources if isinstance(each, ScheduledEventConfig)]
-    assert isinstance(clock.schedule_expression, Rate)
-    assert (clock.name, clock.schedule_expression.to_string()) == ("dispatch", "rate(1 minute)")
+    clocks = [each for each in app.event_sources if isinstance(each, ScheduledEventConfig)]
+    assert {each.name for each in clocks} == {"dispatch", "run_schedules"}
+    for clock in clocks:
+        assert isinstance(clock.schedule_expression, Rate)
+        assert clock.schedule_expression.to_string() == "rate(1 minute)"
 
 
 def test_functions_are_declared_where_they_deploy() -> None:
