@@ -137,7 +137,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         read=Read(adapters.store),
         health=_health(settings, adapters),
         execute=_execute(adapters, types, timing),
-        dispatch=_dispatch(adapters, timing),
+        dispatch=_dispatch(adapters, types, timing),
         schedules=_schedules(adapters, intake, run_schedules),
         run_schedules=run_schedules,
         queue=queue,
@@ -169,11 +169,12 @@ def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -
     )
 
 
-def _dispatch(adapters: Adapters, timing: Timing) -> Dispatch:
+def _dispatch(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -> Dispatch:
     return Dispatch(
         store=adapters.store,
         queue=adapters.queue,
         leases=adapters.leases,
+        types=types,
         clock=adapters.clock,
         chance=adapters.chance,
         journal=adapters.journal,

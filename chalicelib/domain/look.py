@@ -15,11 +15,12 @@ class Look:
     send_after: timedelta | None
 
 
-def look(job: Job, timing: Timing, *, now: datetime, paused: bool) -> Look | None:
+def look(job: Job, timing: Timing, *, now: datetime, paused: bool, held: bool = False) -> Look | None:
     """Decide what `dispatch` does about an open job; None if it is at rest.
 
     A look moves neither state nor version: it only says when to look again, and once past due it
-    enters the job in the index of the overdue.
+    enters the job in the index of the overdue. `held`: something less than its tier is stopped, and its
+    message comes and goes in its queue; it is not lost, and a second one would only multiply.
     """
     if job.state in AT_REST or job.next_look is None:
         return None
@@ -35,4 +36,6 @@ def look(job: Job, timing: Timing, *, now: datetime, paused: bool) -> Look | Non
         return Look(replace(job, next_look=job.wakes_at + timing.look_after), None)
     # By 2**20 the cap has long been reached; the bound keeps the product a timedelta after any number of looks.
     again = min(timing.look_after * 2 ** min(job.looks, 20), timing.look_cap)
+    if held:
+        return Look(replace(job, next_look=now + again), None)
     return Look(replace(job, looks=job.looks + 1, next_look=now + again), timedelta(0))

@@ -4,12 +4,13 @@ It sends what was accepted and never sent, what is due far from its acceptance, 
 and what lost its message. A message too many does no harm: it is a hint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chalicelib.domain.controls import Controls
 from chalicelib.domain.job import Job, JobId
+from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.look import Look, look
 from chalicelib.domain.policies import TIMING, Tier, Timing
 from chalicelib.domain.ports import (
@@ -47,6 +48,7 @@ class Dispatch:
         store: JobStore,
         queue: JobQueue,
         leases: Leases,
+        types: Mapping[str, JobType],
         clock: Clock,
         chance: Chance,
         journal: Journal,
@@ -55,6 +57,7 @@ class Dispatch:
         self._store = store
         self._queue = queue
         self._leases = leases
+        self._providers = {name: job_type.provider for name, job_type in types.items()}
         self._clock = clock
         self._chance = chance
         self._journal = journal
@@ -105,7 +108,8 @@ class Dispatch:
         return sum(isinstance(result, Saved) for result in results), sum(sent.values())
 
     def _look(self, job: Job, controls: Controls, now: datetime) -> Look | None:
-        return look(job, self._timing, now=now, paused=controls.paused(job.tier, now))
+        held = controls.holding(job, self._providers.get(job.type, ""), now) is not None
+        return look(job, self._timing, now=now, paused=controls.paused(job.tier, now), held=held)
 
     def _send(self, jobs: Sequence[tuple[Job, timedelta]]) -> dict[JobId, bool]:
         messages = [Message(job.id, job.venue_id, job.tier, job.lane, delay) for job, delay in jobs]

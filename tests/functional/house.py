@@ -145,6 +145,16 @@ class FaultyQueue(MemoryQueue):
     down: bool = False
     leaky: bool = False
     calls: Counter[str] = field(default_factory=Counter)
+    deliveries: int = 0
+    most_receives: int = 0
+
+    def receive(
+        self, tier: Tier, lane: Lane, limit: int = 10, visibility: timedelta = timedelta(minutes=6)
+    ) -> list[Received]:
+        received = super().receive(tier, lane, limit, visibility)
+        self.deliveries += len(received)
+        self.most_receives = max([self.most_receives, *(message.receives for message in received)])
+        return received
 
     def send(self, messages: Sequence[Message]) -> list[bool]:
         self.calls["send"] += 1
@@ -276,6 +286,7 @@ class House:
             store=self.store,
             queue=self.queue,
             leases=self.leases,
+            types=self.types,
             clock=self.clock,
             chance=self.chance,
             journal=self.journal,

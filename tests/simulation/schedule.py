@@ -259,6 +259,7 @@ class Schedule:
             store=SimStore(process, self.store),
             queue=SimQueue(process, self.queues),
             leases=SimLeases(process, self.leases),
+            types=self.types,
             clock=process,
             chance=process,
             journal=process,

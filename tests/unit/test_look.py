@@ -16,8 +16,8 @@ NOW = timedelta(0)
 BEFORE = timedelta(seconds=-10)
 
 
-def looked(job: Job, after: timedelta = NOW, *, paused: bool = False) -> Look:
-    made = look(job, TIMING, now=START + after, paused=paused)
+def looked(job: Job, after: timedelta = NOW, *, paused: bool = False, held: bool = False) -> Look:
+    made = look(job, TIMING, now=START + after, paused=paused, held=held)
     assert made is not None
     return made
 
@@ -101,6 +101,17 @@ def test_nothing_is_sent_while_the_tier_stands_still(looks: int) -> None:
     assert (made.job.looks, made.job.next_look) == (looks, START + HOUR + 5 * MINUTE)
 
 
+@pytest.mark.parametrize(("looks", "again"), [(1, 10 * MINUTE), (3, 40 * MINUTE), (9, 6 * HOUR)])
+def test_the_message_of_what_is_held_back_is_not_lost(looks: int, again: timedelta) -> None:
+    made = looked(replace(a_job(), looks=looks), HOUR, held=True)
+    assert made.send_after is None
+    assert (made.job.looks, made.job.next_look) == (looks, START + HOUR + again)
+
+
+def test_what_is_held_back_and_has_no_message_is_sent_one() -> None:
+    assert looked(without_message(a_job()), held=True).send_after == NOW
+
+
 @pytest.mark.parametrize(
     ("after", "overdue"), [(BEFORE, False), (NOW, False), (timedelta(milliseconds=1), True), (HOUR, True)]
 )
@@ -133,6 +144,7 @@ moments = st.integers(-3600, 200_000).map(lambda seconds: timedelta(seconds=seco
     next_look=moments,
     looks=st.integers(0, 60),
     paused=st.booleans(),
+    held=st.booleans(),
     now=moments,
 )
 def test_a_look_always_moves_past_what_its_run_looks_for(
@@ -141,6 +153,7 @@ def test_a_look_always_moves_past_what_its_run_looks_for(
     next_look: timedelta,
     looks: int,
     paused: bool,
+    held: bool,
     now: timedelta,
 ) -> None:
     job = replace(
@@ -150,7 +163,7 @@ def test_a_look_always_moves_past_what_its_run_looks_for(
         next_look=START + next_look,
         looks=looks,
     )
-    made = looked(job, now, paused=paused)
+    made = looked(job, now, paused=paused, held=held)
     assert made.job.next_look is not None
     assert made.job.next_look > START + now + TIMING.look_ahead
     assert made.job.looks - looks == (1 if made.send_after is not None else 0)
