@@ -66,26 +66,32 @@ def _find(work: Work, payments: Payments) -> Intent | None:
     return payments.find(work.data["customerId"], work.job.id, since=since, deadline=work.deadline)
 
 
-def _create(work: Work, payments: Payments) -> Outcome:
+def _create(work: Work, payments: Payments, operation: str = "create") -> Outcome:
     """Create and confirm the intent; an answer of Stripe's is definitive, as it is to this job's own key."""
     try:
-        intent = payments.create(_order(work), key=work.key("create"), deadline=work.deadline)
+        intent = payments.create(_order(work), key=work.key(operation), deadline=work.deadline)
     except Ambiguous as error:
-        return _look_behind(work, payments, error) if error.replayed else outcome_of(error)
+        return _look_behind(work, payments, error, operation) if error.replayed else outcome_of(error)
     except ProviderError as error:
         return outcome_of(error, answered_key=True)
     return _read(work, payments, intent, definitive=True)
 
 
-def _look_behind(work: Work, payments: Payments, error: Ambiguous) -> Outcome:
-    """A kept 5xx says nothing of the intent and will never say more: look for it in the same run."""
+def _look_behind(work: Work, payments: Payments, error: Ambiguous, operation: str) -> Outcome:
+    """A kept 5xx says nothing of the intent and will never say more: look for it in the same run.
+
+    Once it is proven that there is none, that key can make none either: the job goes on under its second and
+    last one, frozen like the first.
+    """
     try:
         found = _find(work, payments)
     except ProviderError as failed:
         return outcome_of(failed)
-    if found is None:
-        return _absent(work, _failure(error))
-    return _go_on(work, payments, found)
+    if found is not None:
+        return _go_on(work, payments, found)
+    if operation == "create" and work.absence_counts() and work.leave in MAY_START:
+        return _create(work, payments, "create-anew")
+    return _absent(work, _failure(error))
 
 
 def _go_on(work: Work, payments: Payments, intent: Intent) -> Outcome:
@@ -94,15 +100,21 @@ def _go_on(work: Work, payments: Payments, intent: Intent) -> Outcome:
     return _read(work, payments, intent, definitive=work.absence_counts())
 
 
-def _confirm(work: Work, payments: Payments, intent: Intent) -> Outcome:
-    """Charge the intent that there is; the decline it may show is an earlier generation's."""
+def _confirm(work: Work, payments: Payments, intent: Intent, operation: str = "confirm") -> Outcome:
+    """Charge the intent that there is; the decline it may show is an earlier generation's.
+
+    Behind a kept 5xx it goes on under its second and last key, as `_look_behind` does: the intent was read
+    just now, a replay changes nothing, and one intent is charged once under any key.
+    """
     method = work.data["paymentMethod"]
     try:
-        confirmed = payments.confirm(intent.id, method, key=work.key("confirm"), deadline=work.deadline)
+        confirmed = payments.confirm(intent.id, method, key=work.key(operation), deadline=work.deadline)
     except Ambiguous as error:
-        if error.replayed:  # the intent was read just now, and a replay changes nothing
-            return replace(_absent(work, _failure(error)), handle=intent.id)
-        return Unknown(_failure(error), handle=intent.id)
+        if not error.replayed:
+            return Unknown(_failure(error), handle=intent.id)
+        if operation == "confirm" and work.absence_counts():
+            return _confirm(work, payments, intent, "confirm-anew")
+        return replace(_absent(work, _failure(error)), handle=intent.id)
     except ProviderError as error:
         outcome = outcome_of(error, answered_key=True)
         return replace(outcome, handle=intent.id) if isinstance(outcome, Retry | Refused) else outcome

@@ -286,7 +286,7 @@ def test_key_in_use_clears_no_doubt(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("generation", [0, 1])
-def test_kept_500_is_looked_behind_and_clears_the_doubt_only_once_it_is_old(
+def test_kept_500_is_looked_behind_and_the_job_goes_on_only_once_absence_counts(
     shop: Shop, generation: int
 ) -> None:
     if generation:
@@ -297,8 +297,23 @@ def test_kept_500_is_looked_behind_and_clears_the_doubt_only_once_it_is_old(
     assert isinstance(early, Retry)
     assert (early.clears_doubt, early.after) == (False, START_DELAY)
     late = shop.run(Leave.REPEAT, OLD, generation=generation)
-    assert isinstance(late, Retry)
-    assert late.clears_doubt
+    assert isinstance(late, Completed)
+    assert shop.charges == 1
+    again = shop.run(Leave.REPEAT, OLD, generation=generation)
+    assert isinstance(again, Completed)
+    assert shop.charges == 1
+
+
+@pytest.mark.parametrize("generation", [0, 1])
+def test_second_kept_500_is_no_reason_for_a_third_key(shop: Shop, generation: int) -> None:
+    if generation:
+        shop.has("requires_payment_method")
+    shop.stand_ins.arm("stripe", "status-500", 2)
+    assert isinstance(shop.run(Leave.START, generation=generation), Unknown)
+    assert isinstance(shop.run(Leave.REPEAT, OLD, generation=generation), Unknown)
+    outcome = shop.run(Leave.REPEAT, OLD, generation=generation)
+    assert isinstance(outcome, Retry)
+    assert outcome.clears_doubt
     assert shop.charges == 0
 
 

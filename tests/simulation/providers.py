@@ -200,10 +200,11 @@ class SimPayments(Caller):
         trouble = self.start(deadline)
         provided.starts(job_id, key, EffectClass.KEYED)
         earlier = provided.doubts.get(job_id)
-        provided.doubts_effect(job_id, key, world.now)
         stored = provided.keys.get(key)
         if stored is not None and world.now >= stored.at + KEY_LIFE:
             stored = None
+        if stored is None or stored.kind is None:
+            provided.doubts_effect(job_id, key, world.now)  # what is only replayed makes nothing new
         if trouble == "busy":
             self.end()
             provided.nothing_new(job_id, earlier)
