@@ -16,12 +16,14 @@ from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
 from chalicelib.aws.job_store import DynamoJobStore
 from chalicelib.aws.leases import DynamoLeases
 from chalicelib.aws.rate_limiter import DynamoLimiter
+from chalicelib.aws.schedule_store import DynamoScheduleStore
 from chalicelib.aws.tables import Tables
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received
+from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received, ScheduleStore
 from chalicelib.domain.ratelimit import LIMITS
 from tests.fakes import MemoryLeases, MemoryQueue, MemoryStore
 from tests.fakes_limiter import MemoryLimiter
+from tests.fakes_schedules import MemoryScheduleStore
 from tests.template import table
 
 SHOWN = timedelta(seconds=2)  # visibility time-out of the queues under test
@@ -35,6 +37,9 @@ class Records(Protocol):
 
     @property
     def leases(self) -> Leases: ...
+
+    @property
+    def schedules(self) -> ScheduleStore: ...
 
     def limiter(self) -> Limiter:
         """Return the limiter as one more container has it."""
@@ -51,6 +56,7 @@ class MemoryRecords:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.leases = MemoryLeases()
+        self.schedules = MemoryScheduleStore(self.store.audit)
         self._limiter = MemoryLimiter(LIMITS)
 
     def limiter(self) -> Limiter:
@@ -74,6 +80,10 @@ class DynamoRecords:
     @property
     def leases(self) -> DynamoLeases:
         return DynamoLeases(self.client, self.tables.queue_controls)
+
+    @property
+    def schedules(self) -> DynamoScheduleStore:
+        return DynamoScheduleStore(self.client, self.tables)
 
     def limiter(self) -> Limiter:
         return DynamoLimiter(self.client, self.tables, LIMITS)

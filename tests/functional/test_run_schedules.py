@@ -305,6 +305,13 @@ class TestMissed:
         assert len(house.store.jobs) == 1
 
 
+def test_an_index_that_lags_behind_the_records_has_nothing_done_twice(house: House) -> None:
+    schedule = house.made()
+    house.clock.advance(HOUR)
+    assert house.run(Calls(1, house.run)) == Ran(ran=True)
+    assert house.schedules.schedules[schedule.id].revision == schedule.revision + 1
+
+
 def test_what_is_not_active_makes_nothing_and_starts_from_when_it_is(house: House) -> None:
     schedule = house.made(active=False)
     house.clock.advance(3 * HOUR)
