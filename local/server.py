@@ -1,7 +1,8 @@
 """The HTTP face of the local stack: Chalice's local server class, made fit for keep-alive and real bodies.
 
-Chalice's own handler answers a keep-alive connection after 44 ms (Nagle), reads a chunked body as empty and
-takes any length for granted; those three are mended here and nothing else.
+Chalice's own handler answers a keep-alive connection after 44 ms (Nagle), reads a chunked body as empty,
+takes any length for granted, and answers a path that has no route as if a token were missing, with the token
+that was sent in its answer; those four are mended here and nothing else.
 """
 
 import functools
@@ -16,6 +17,8 @@ from chalice.config import Config
 from chalice.local import ChaliceRequestHandler, LocalChalice, ThreadedHTTPServer
 
 MOST_BYTES = 10 * 1024 * 1024  # API Gateway's own limit; the service's is below it
+JSON = {"Content-Type": "application/json"}
+NO_ROUTE = '{"error": "not_found", "message": "There is no such route: GET /docs lists those there are."}'
 API_TIMEOUT_SECONDS = 29  # API Gateway gives up then
 
 
@@ -44,7 +47,17 @@ class ApiHandler(ChaliceRequestHandler):
                 self.close_connection = True
                 self._send_http_response(fault.status, {"Connection": "close"}, fault.body)
                 return
-            self._generic_handle()
+            if self._has_route():
+                self._generic_handle()
+            else:
+                self._send_http_response(404, JSON, NO_ROUTE)
+
+    def _has_route(self) -> bool:
+        try:
+            self.local_gateway.event_converter._route_matcher.match_route(self.path)
+        except ValueError:
+            return False
+        return True
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do_PATCH = do_OPTIONS = answer  # noqa: N815  # as http.server names them
 

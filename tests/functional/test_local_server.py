@@ -52,6 +52,17 @@ def post(*headers: str, body: bytes = b"") -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+@pytest.mark.parametrize("path", ["/nope", "/echo/more", "/", "/nope?x=1"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_a_path_without_a_route_is_not_found_and_tells_nothing_of_the_token(
+    api: Api, method: str, path: str
+) -> None:
+    request = f"{method} {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer s\xe9cret\r\n\r\n"
+    status, answer = exchange(api, request.encode("latin-1"))
+    assert (status, json.loads(answer)["error"]) == (404, "not_found")
+    assert b"cret" not in answer
+
+
 def test_a_chunked_body_arrives_whole(api: Api) -> None:
     body = b"5\r\nhello\r\n7;x=y\r\n, world\r\n0\r\nTrailer: t\r\n\r\n"
     status, answer = exchange(api, post("Transfer-Encoding: chunked", body=body))
