@@ -72,6 +72,7 @@ class Front:
     types: Mapping[str, JobType] = field(default_factory=discover)
     clock: ManualClock = field(default_factory=ManualClock)
     store: MemoryStore = field(default_factory=MemoryStore)
+    schedules: MemoryScheduleStore = field(default_factory=MemoryScheduleStore)
     providers: Providers = field(default_factory=NoProviders)
     journal: ListJournal = field(default_factory=ListJournal)
     token_keys: dict[str, str] = field(default_factory=lambda: {"local": SECRET})
@@ -81,7 +82,7 @@ class Front:
         self.queue = MemoryQueue(self.clock)
         self.limiter = MemoryLimiter()
         self.quotas = MemoryQuotas()
-        self.schedules = MemoryScheduleStore(self.store.audit)
+        self.schedules.audit = self.store.audit
         self.client = Client(app)
         adapters = wiring.Adapters(
             store=self.store,

@@ -439,3 +439,15 @@ def test_an_ordered_run_whose_request_died_is_made_by_the_next_minute_once(house
     assert (standing.ordered, standing.next_run) == (None, None)
     [job] = house.store.jobs.values()
     assert job.venue_id == VenueId("venue-1")
+
+
+def test_a_request_repeated_while_its_order_waits_is_that_order(house: House) -> None:
+    def die() -> None:
+        raise Crash
+
+    schedule = house.made()
+    with pytest.raises(Crash):
+        house.desk_over(house.runner(Calls(0, die))).run(schedule.id, {}, ADMIN, None)
+    accepted = house.desk.run(schedule.id, {}, ADMIN, None)
+    assert list(house.store.jobs) == [accepted.job.id]
+    assert [entry.action for entry in house.store.audit] == ["create_schedule", "run_schedule"]
