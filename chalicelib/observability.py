@@ -14,6 +14,7 @@ from aws_lambda_powertools import Logger
 from chalicelib.domain.errors import QueueServiceError
 
 SERVICE = "queue-service"
+ADAPTERS = "chalicelib.aws"  # they warn of what a table or a queue did not answer, and name no value of ours
 SPEAKABLE = ("botocore.", "urllib3.")  # modules whose errors name operations and hosts, and no values of ours
 TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}  # names that `extra` may not use
 
@@ -25,6 +26,7 @@ class PowertoolsJournal:
 
     def __init__(self, *, level: str, style: str) -> None:
         self._logger = _pretty_logger(level) if style == "pretty" else _json_logger(level)
+        _adopt(self._logger)
 
     def note(self, action: str, **facts: Fact) -> None:
         """Write an event."""
@@ -49,6 +51,13 @@ def describe(error: BaseException) -> str:
 def _extra(action: str, facts: dict[str, Any]) -> dict[str, Any]:
     named = {f"{name}_" if name in TAKEN else name: value for name, value in facts.items()}
     return {"action": action, **{name: value for name, value in named.items() if value is not None}}
+
+
+def _adopt(logger: Logger | logging.Logger) -> None:
+    """Have what the adapters log themselves come out in the same shape."""
+    handler = logger.registered_handler if isinstance(logger, Logger) else logger.handlers[0]
+    adapters = logging.getLogger(ADAPTERS)
+    adapters.handlers, adapters.propagate = [handler], False
 
 
 def _json_logger(level: str) -> Logger:

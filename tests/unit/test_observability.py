@@ -60,3 +60,14 @@ def test_our_own_errors_and_the_systems_say_what_they_are() -> None:
     assert describe(StoreRefused("The table does not answer.")).startswith("StoreRefused: The table does not")
     assert "refused" in describe(ConnectionRefusedError(111, "Connection refused"))
     assert CARD not in describe(KeyError(CARD))
+
+
+@pytest.mark.parametrize("style", ["json", "pretty"])
+def test_what_the_adapters_log_comes_out_in_the_same_shape(style: str) -> None:
+    code = "import logging\nlogging.getLogger('chalicelib.aws.leases').warning('no lease %s', 'dispatch')"
+    [line] = lines(style, code)
+
+    if style == "json":
+        assert (json.loads(line)["level"], json.loads(line)["message"]) == ("WARNING", "no lease dispatch")
+    else:
+        assert line.endswith(" no lease dispatch")
