@@ -129,6 +129,7 @@ def test_an_old_name_of_a_type_is_kept_under_its_own(front: Front) -> None:
         ({"active": "yes"}, {"active"}),
         ({"missed": "all"}, {"missed"}),
         ({"reason": "x" * 501}, {"reason"}),
+        ({"reason": "bell\u0007"}, {"reason"}),
         ({"version": 1}, {"version"}),
         ({"extra": 1}, {"extra"}),
         ({"job": None}, {"job"}),
@@ -182,7 +183,7 @@ def test_a_key_makes_one_schedule_of_repeated_requests(front: Front) -> None:
 
 
 def test_a_change_replaces_all_and_raises_the_version(front: Front) -> None:
-    schedule = made(front, missed="once", reason="asked for by finance")
+    schedule = made(front, missed="once", reason="asked for\nby finance")
     front.clock.advance(HOUR)
     answer = ask(
         front, "PUT", f"/{schedule['id']}", {**BODY, "name": "Every day", "cronExpression": "0  9 * * *"}
