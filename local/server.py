@@ -149,7 +149,8 @@ class Api:
     def start(self, app: Chalice) -> None:
         """Answer requests from now on, each in a thread of its own."""
         # As chalice.local does it: `current_request` becomes one per thread.
-        app.__class__ = type("LocalApp", (LocalChalice, app.__class__), {})
+        if not isinstance(app, LocalChalice):  # it was served before
+            app.__class__ = type("LocalApp", (LocalChalice, app.__class__), {})
         config = Config.create(chalice_app=app, app_name=app.app_name, lambda_timeout=API_TIMEOUT_SECONDS)
         self._server.RequestHandlerClass = functools.partial(ApiHandler, app_object=app, config=config)
         self._thread.start()

@@ -198,7 +198,7 @@ def _submissions(types: Mapping[str, JobType]) -> dict[str, Any]:
         data = {key: value for key, value in job_type.schema.items() if key != "$schema"}
         schemas[f"{name}Data"] = {**data, "examples": [job_type.example]}
         schemas[f"Submit{name}"] = _submission(job_type, ref(f"{name}Data"))
-        mapping |= dict.fromkeys((job_type.name, *job_type.aliases), f"#/components/schemas/Submit{name}")
+        mapping[job_type.name] = f"#/components/schemas/Submit{name}"
     choices = [ref(f"Submit{class_name(job_type)}") for job_type in types]
     schemas["Submission"] = {
         "oneOf": choices,
@@ -211,12 +211,19 @@ def _submission(job_type: JobType, data: Shape) -> dict[str, Any]:
     tier = job_type.tier.value
     properties = {
         **ENVELOPE["properties"],
-        "type": {"type": "string", "enum": [job_type.name, *job_type.aliases]},
+        "type": {"type": "string", "enum": [job_type.name], **_older_names(job_type)},
         "queue": {"type": "string", "enum": [tier], "description": "Checked if it is sent; the type decides."},
         "data": data,
     }
     example = {"type": job_type.name, "data": job_type.example}
-    return {**ENVELOPE, "title": job_type.name, "properties": properties, "examples": [example]}
+    return {**ENVELOPE, "properties": properties, "examples": [example]}
+
+
+def _older_names(job_type: JobType) -> dict[str, str]:
+    """Return what is said of a type's older names: they are accepted, but nobody should learn them."""
+    if not job_type.aliases:
+        return {}
+    return {"description": f"Older names are accepted too: {', '.join(job_type.aliases)}."}
 
 
 def _see(kind: str, name: str) -> dict[str, str]:
