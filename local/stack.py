@@ -18,16 +18,18 @@ PATIENCE = 30.0  # seconds
 
 
 def create_stack(endpoint: str, *, stage: str = "local", visibility_timeout: int = 360) -> dict[str, str]:
-    """Create a stage's stack if it is not there; return the environment that names all of it.
+    """Create a stage's stack if it is not there, or bring one made from an older template up to this one.
 
-    `visibility_timeout` is in seconds, and settled when the stack is first made.
+    Returns the environment that names all of it. `visibility_timeout` is in seconds, and settled when the
+    stack is made.
     """
     client = session(endpoint).client("cloudformation")
     name = f"queue-service-{stage}"
     try:
         outputs = _outputs(client, name)
-        if outputs is None:
-            client.create_stack(
+        if outputs is None or not _is_current(client, name):
+            make = client.create_stack if outputs is None else client.update_stack
+            make(
                 StackName=name,
                 TemplateBody=TEMPLATE.read_text(),
                 Parameters=_parameters(
@@ -46,6 +48,11 @@ def create_stack(endpoint: str, *, stage: str = "local", visibility_timeout: int
     # A queue's URL holds the address that it was made at; a second start may have another port.
     urls = {name: endpoint + urlsplit(url).path for name, url in names.items() if name.endswith("_URL")}
     return environment(endpoint) | names | urls
+
+
+def _is_current(client: Any, name: str) -> bool:
+    made_from: object = client.get_template(StackName=name)["TemplateBody"]
+    return made_from == TEMPLATE.read_text()
 
 
 def _outputs(client: Any, name: str) -> dict[str, str] | None:

@@ -1,17 +1,20 @@
 """The embedded AWS: it comes up whole, keeps what it has, and never outlives who started it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local import stack
 from local.emulator import Emulator, EmulatorFailed
 from local.sessions import session
 from local.stack import create_stack
@@ -191,3 +194,44 @@ def test_endpoint_of_the_environment_is_used_and_nothing_is_started(
     assert environment["JOBS_TABLE"] == "queue-service-elsewhere-jobs"
     other.stop()
     call(running.endpoint, "dynamodb", "describe_table", TableName=environment["JOBS_TABLE"])
+
+
+def test_state_kept_from_an_older_template_is_brought_up_to_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = tmp_path / "template.yaml"
+    older.write_text(without_rate_limits(stack.TEMPLATE.read_text()))
+    with monkeypatch.context() as then:
+        then.setattr(stack, "TEMPLATE", older)
+        then.setattr(stack, "EXPIRING", ("JobsTable",))
+        with Emulator(tmp_path / "state") as emulator:
+            before = emulator.start()
+            put(before, "a job accepted before the change")
+
+    with Emulator(tmp_path / "state") as emulator:
+        after = emulator.start()
+        assert set(after) - set(before) == {"RATE_LIMITS_TABLE"}
+        assert kept(after) == ["a job accepted before the change"]
+
+
+def without_rate_limits(template: str) -> str:
+    """Return a template as it was before it had the table of the limits."""
+    template = re.sub(r"  RateLimitsTable:\n    Type.*?\n\n", "", template, flags=re.DOTALL)
+    return re.sub(r"  RateLimitsTable(Arn)?: \{Value.*\n", "", template)
+
+
+def put(environment: Mapping[str, str], job_id: str) -> None:
+    with dynamodb(environment) as client:
+        client.put_item(TableName=environment["JOBS_TABLE"], Item={"id": {"S": job_id}})
+
+
+def kept(environment: Mapping[str, str]) -> list[str]:
+    with dynamodb(environment) as client:
+        return [item["id"]["S"] for item in client.scan(TableName=environment["JOBS_TABLE"])["Items"]]
+
+
+@contextmanager
+def dynamodb(environment: Mapping[str, str]) -> Iterator[Any]:
+    client = session(environment["AWS_ENDPOINT_URL"]).client("dynamodb")
+    yield client
+    client.close()
