@@ -14,6 +14,7 @@ FUNCTIONS = {"api_handler", *(each.name for each in app.event_sources)}
 LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
 CONSUMES = {
     *("dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
+    *("dynamodb:GetItem", "dynamodb:UpdateItem"),  # the buckets of the limiter
     *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"),
     "sqs:SendMessage",
 }
