@@ -56,6 +56,7 @@ ENVELOPE: Mapping[str, Any] = {
 }
 EMAIL = jsonschema_rs.EmailOptions(require_tld=True, allow_domain_literal=False, allow_display_text=False)
 _KEY = re.compile(KEY_PATTERN)
+OUR_KEYS = "schedule:"  # a caller who guessed one would take a run's place
 _VISIBLE = re.compile(r"[!-~]+")
 
 
@@ -183,4 +184,7 @@ def _key(header: str | None, given: object, problems: list[Problem]) -> str | No
         problems.append(Problem("Idempotency-Key", wanted))
     elif header is not None and given is not None and header != given:
         problems.append(Problem("idempotencyKey", "It differs from the Idempotency-Key header: send one key."))
-    return header if header is not None else given if isinstance(given, str) else None
+    key = header if header is not None else given if isinstance(given, str) else None
+    if key is not None and key.startswith(OUR_KEYS):
+        problems.append(Problem("idempotencyKey", f"Keys that begin with {OUR_KEYS} are the schedules' own."))
+    return key

@@ -6,7 +6,7 @@ schedule on if it still is as it was read. A run that dies in between is repeate
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chalicelib.domain import keys
@@ -152,9 +152,9 @@ class RunSchedules:
             "data": job.data,
             "options": job.options,
             "onBehalfOf": {"venueId": job.venue_id},
-            "idempotencyKey": run.key,
         }
-        return self._intake.read(body, Principal(f"schedule:{schedule.id}", Role.ADMIN), None)
+        read = self._intake.read(body, Principal(f"schedule:{schedule.id}", Role.ADMIN), None)
+        return replace(read, key=run.key)
 
     def _made_long_ago(self, submission: Submission) -> Job | None:
         """Return the job that a run has come to, even if its key has run out since.

@@ -221,6 +221,10 @@ class TestRefusing:
         assert (response.status_code, response.json_body["error"]) == (400, "queue_mismatch")
         assert "money" in response.json_body["message"]
 
+    def test_no_caller_takes_the_place_of_a_schedules_run(self, front: Front) -> None:
+        response = front.post({**BODY, "idempotencyKey": "schedule:s1:2026-03-01T12:00:00Z"})
+        assert (response.status_code, fields(response)) == (400, {"idempotencyKey"})
+
     def test_two_keys_that_differ_are_refused(self, front: Front) -> None:
         response = front.post({**BODY, "idempotencyKey": "key-1"}, key="key-2")
         assert (response.status_code, fields(response)) == (400, {"idempotencyKey"})
