@@ -1,5 +1,6 @@
 """Valid values by default; a test spells out only what it is about."""
 
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -63,6 +64,11 @@ def a_policy(effect_class: EffectClass = EffectClass.KEYED, **changes: Any) -> P
         "retention": timedelta(days=90),
     }
     return Policy(effect_class=effect_class, **{**fields, **changes})
+
+
+def is_sentence(text: str | None) -> bool:
+    """Say whether a person can be shown this: one line, a capital first and a full stop last."""
+    return bool(text) and re.fullmatch(r"[A-Z][a-z]*( .*)?[A-Za-z0-9]\.", text or "") is not None
 
 
 def a_running_job(policy: Policy | None = None, *, now: datetime = START, **fields: Any) -> Job:

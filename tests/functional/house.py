@@ -194,10 +194,12 @@ class Script:
         self._begins = begins
         self.steps: deque[Step] = deque()
         self.works: list[Work] = []
+        self.providers: list[Providers] = []
         self.effects: list[tuple[JobId, str]] = []  # each call that started: of which job, under which key
 
     def run(self, work: Work, providers: Providers) -> Outcome:
         self.works.append(work)
+        self.providers.append(providers)
         step = self.steps.popleft() if self.steps else DONE
         if callable(step):
             return cast(Outcome, step(work))
@@ -265,6 +267,7 @@ class House:
         self.store = FaultyStore()
         self.queue = FaultyQueue(self.clock)
         self.leases = MemoryLeases()
+        self.providers = cast(Providers, SimpleNamespace())
         self.scripts = {each: Script(begins=each.begins) for each in EffectClass}
         self.of_class = {
             each: a_type(name, each, tier, provider, RETRY[retry], self.scripts[each])
@@ -293,7 +296,7 @@ class House:
         )
         self.execute = Execute(
             store=self.store,
-            providers=cast(Providers, SimpleNamespace()),
+            providers=self.providers,
             types=self.types,
             clock=self.clock,
             chance=self.chance,

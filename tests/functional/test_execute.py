@@ -17,8 +17,10 @@ from chalicelib.domain.message import Hint, encode
 from chalicelib.domain.outcome import Completed, Failure, HeldBack, Pending, Refused, Retry, Unknown
 from chalicelib.domain.policies import TIMING, EffectClass, Lane, Tier
 from chalicelib.domain.ports import Received
+from chalicelib.domain.providers import Begun
 from chalicelib.system import ThreadCrew
 from chalicelib.worker import consume
+from tests.factories import is_sentence
 from tests.functional.house import ROWS, Fault, House
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1))
@@ -62,6 +64,15 @@ def test_an_attempt_knows_its_job_its_payload_its_leave_and_its_deadline(house: 
     assert work.deadline == house.clock.now() + MINUTE - 3 * SECOND
     assert work.job.lease_until == house.clock.now() + MINUTE + 5 * SECOND
     assert work.timing == TIMING
+    assert (work.clock, house.scripts[A].providers) == (house.clock, [house.providers])
+
+
+def test_every_claim_has_an_identity_of_its_own(house: House) -> None:
+    ids = house.accept_many(3)
+    house.consume()
+    claims = {house.job(job_id).claim_id for job_id in ids}
+    assert len(claims) == 3
+    assert None not in claims
 
 
 def test_every_change_of_a_job_is_one_line_in_the_log(house: House) -> None:
@@ -583,9 +594,10 @@ def test_a_type_that_breaks_before_it_began_is_tried_again(
     assert (job.doubt is not None) is doubts
     assert job.error is not None
     assert job.error.code == alarm
+    assert is_sentence(job.error.message)
     [facts] = [facts for action, facts in house.journal.events if action == alarm]
-    assert "belong in no log" not in str(facts)
-    assert facts["jobId"] == job_id
+    names = {"error": "ZeroDivisionError"} if alarm == "run_failed" else {}
+    assert facts == {"jobId": job_id, "type": ROWS[effect_class][0], **names}
 
 
 @pytest.mark.parametrize(("effect_class", "state"), [(B, State.RETRYING), (C, State.PARKED)])
@@ -593,10 +605,10 @@ def test_a_type_that_breaks_before_it_began_is_tried_again(
 def test_a_type_that_breaks_after_it_began_leaves_doubt(
     house: House, effect_class: EffectClass, state: State, then: Callable[[Work], object]
 ) -> None:
+    proofs: list[Begun] = []
+
     def begin_and_break(work: Work) -> object:
-        begun = work.begin("object-1")
-        assert begun.job_id == work.job.id
-        assert begun.fence == work.job.fence
+        proofs.append(work.begin("object-1"))
         return then(work)
 
     job_id = house.accept(effect_class)
@@ -605,6 +617,7 @@ def test_a_type_that_breaks_after_it_began_leaves_doubt(
     job = house.job(job_id)
     assert (job.state, job.doubt, job.begun) == (state, house.clock.now(), True)
     assert job.handle == "object-1"
+    assert proofs == [Begun(job_id, 1)]
 
 
 # --- doubt

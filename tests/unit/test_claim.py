@@ -18,7 +18,7 @@ from chalicelib.domain.claim import (
 )
 from chalicelib.domain.job import AT_REST, ClaimId, Job, Poll, Reason, State
 from chalicelib.domain.policies import TIMING, EffectClass, Policy, Timing
-from tests.factories import a_job, a_policy, a_running_job
+from tests.factories import a_job, a_policy, a_running_job, is_sentence
 from tests.fakes import START
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1))
@@ -120,6 +120,7 @@ def test_a_lapsed_lease_leaves_doubt_where_an_effect_may_have_happened(
     assert (job.attempts, job.fence) == (2, 2)
     assert job.error is not None
     assert job.error.code == "lease_lapsed"
+    assert is_sentence(job.error.message)
 
 
 def test_an_older_doubt_outlives_a_lapse_that_adds_none() -> None:
@@ -216,6 +217,7 @@ def test_a_window_is_counted_from_due_and_leaves_pauses_out(
         assert (job.state, job.reason, job.attempts) == (State.FAILED, Reason.EXPIRED, 0)
         assert job.error is not None
         assert job.error.code == "expired"
+        assert is_sentence(job.error.message)
 
 
 def test_the_window_begins_when_the_job_is_due_not_when_it_was_accepted() -> None:

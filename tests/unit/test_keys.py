@@ -87,6 +87,10 @@ def test_digests_are_stable_for_ever() -> None:
     assert digest({"b": 1, "a": "é"}) == digest({"a": "é", "b": 1})
     assert digest({"b": 1, "a": "é"}) == "6d9eb45284090145dc16661b06abe01185a16a7d"
     assert digest([1]) != digest(["1"])
+    assert digest([START]) == digest([str(START)])
+    assert (
+        key_id(VENUE, "t", given=None, natural=("k",)) == "venue-1#t#1ca6e8d50790ba28097d9f8aef094e87608dd133"
+    )
     assert key_id(VENUE, "t", given="k", natural=()) == "venue-1#t#15038d0efd902929406903fc48cf358cbc17f76c"
 
 

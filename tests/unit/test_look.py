@@ -108,6 +108,12 @@ def test_the_message_of_what_is_held_back_is_not_lost(looks: int, again: timedel
     assert (made.job.looks, made.job.next_look) == (looks, START + HOUR + again)
 
 
+def test_a_job_is_not_held_back_unless_it_is_said_to_be() -> None:
+    made = look(a_job(), TIMING, now=START + HOUR, paused=False)
+    assert made is not None
+    assert made.send_after == NOW
+
+
 def test_what_is_held_back_and_has_no_message_is_sent_one() -> None:
     assert looked(without_message(a_job()), held=True).send_after == NOW
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from chalicelib.domain.errors import Poison
 from chalicelib.domain.job import JobId, VenueId
 from chalicelib.domain.message import Hint, decode, encode
+from tests.factories import is_sentence
 
 
 def test_a_message_holds_ids_and_a_version_and_nothing_else() -> None:
@@ -45,8 +46,9 @@ def test_a_field_that_a_later_version_adds_does_no_harm() -> None:
     ],
 )
 def test_a_body_of_which_no_job_can_be_made_is_poison(body: str, why: str) -> None:
-    with pytest.raises(Poison, match=why):
+    with pytest.raises(Poison, match=why) as caught:
         decode(body)
+    assert is_sentence(caught.value.message)
 
 
 @given(st.text())

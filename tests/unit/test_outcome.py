@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from chalicelib.domain import errors
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.outcome import Failure, Outcome, Refused, Retry, Unknown, outcome_of
+from tests.factories import is_sentence
 
 WHY = Failure("code", "A sentence.", "req_1")
 
@@ -46,27 +48,41 @@ def test_a_failed_call_that_was_no_replay_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "message"),
+    ("make", "code", "message"),
     [
-        (errors.QueueServiceError(), "internal_error", "The base of every error of ours"),
-        (errors.NotFound(), "not_found", "There is no such job."),
-        (errors.NotFound("No such schedule."), "not_found", "No such schedule."),
-        (errors.StoreUnsure(), "unavailable", "A table's reply was lost; what was asked may have been done."),
-        (errors.StoreRefused(), "unavailable", "A table refused; nothing was written. Repeat the request."),
-        (errors.AcceptanceUnknown(), "acceptance_unknown", "repeat with the same key"),
-        (errors.KeyConflict("job_1"), "idempotency_conflict", "held by job job_1, which has another payload"),
-        (errors.InvalidRequest([]), "validation_failed", "see details"),
-        (errors.InvalidRequest([], "No."), "validation_failed", "No."),
-        (errors.ActionRefused("key_taken", "Held.", state="failed"), "key_taken", "Held."),
+        (errors.QueueServiceError, "internal_error", "The base of every error of ours"),
+        (errors.NotFound, "not_found", "There is no such job."),
+        (lambda: errors.NotFound("No such schedule."), "not_found", "No such schedule."),
+        (errors.StoreUnsure, "unavailable", "what was asked may have been done."),
+        (errors.StoreRefused, "unavailable", "nothing was written. Repeat the request."),
+        (errors.AcceptanceUnknown, "acceptance_unknown", "repeat with the same key"),
+        (lambda: errors.KeyConflict("job_1"), "idempotency_conflict", "held by job job_1, which has another"),
+        (lambda: errors.InvalidRequest([]), "validation_failed", "see details"),
+        (lambda: errors.InvalidRequest([], "No."), "validation_failed", "No."),
+        (lambda: errors.ActionRefused("key_taken", "Held.", state="failed"), "key_taken", "Held."),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_each_error_has_a_stable_code_and_a_sentence(
-    error: errors.QueueServiceError, code: str, message: str
+    make: Callable[[], errors.QueueServiceError], code: str, message: str
 ) -> None:
+    error = make()
     assert error.code == code
     assert message in error.message
-    assert "\n" not in error.message
+    assert is_sentence(error.message)
+
+
+def test_an_error_says_the_first_line_of_what_it_is() -> None:
+    class Spilled(errors.QueueServiceError):
+        """The milk is spilled.
+
+        Nobody cries.
+        """
+
+    class Silent(errors.QueueServiceError):
+        __doc__ = None
+
+    assert Spilled().message == "The milk is spilled."
+    assert Silent().message == ""
 
 
 def test_an_error_carries_what_its_caller_needs() -> None:

@@ -17,6 +17,7 @@ from chalicelib.domain.policies import (
     Lane,
     Role,
     Tier,
+    Timing,
     lane_of,
 )
 from chalicelib.jobtypes import discover
@@ -150,3 +151,5 @@ def test_job_types_are_as_agreed(
     assert (policy.attempts, policy.window) == (attempts, TIERS[tier].window)
     assert (policy.retention, policy.archive) == (timedelta(days=retention), archive)
     assert policy.timing == TIMING
+    other = Timing(clock_skew=timedelta(seconds=1))
+    assert job_type.policy(other).timing == other

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.job import TERMINAL, Job, Poll, Reason, State
+from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import EffectClass
 from chalicelib.domain.steer import NotAllowed, Resolution, cancel, resolve, retry
-from tests.factories import a_policy, a_running_job
+from tests.factories import a_policy, a_running_job, is_sentence
 from tests.fakes import START
 
 LATER = START + timedelta(hours=1)
@@ -41,7 +42,7 @@ def test_what_an_operator_may_do_by_state(state: State, cancelled: str, retried:
     )
     found = [made.code if isinstance(made, NotAllowed) else made.state for made in after]
     assert found == [cancelled, retried, resolved]
-    assert all(made.message for made in after if isinstance(made, NotAllowed))
+    assert all(is_sentence(made.message) for made in after if isinstance(made, NotAllowed))
 
 
 def test_what_is_not_allowed_says_where_the_job_stands() -> None:
@@ -64,7 +65,7 @@ def test_a_job_whose_effect_may_have_begun_is_not_cancelled(state: State, fields
     made = cancel(standing(state, **fields), POLICY, now=LATER)
     assert isinstance(made, NotAllowed)
     assert made.code == "effect_begun"
-    assert "may have begun" in made.message
+    assert is_sentence(made.message)
 
 
 def test_a_cancelled_job_is_at_rest_and_keeps_its_record() -> None:
@@ -90,7 +91,7 @@ def test_a_failed_job_starts_anew_whatever_it_failed_of(reason: Reason) -> None:
 
 
 def test_resolving_as_completed_ends_the_job_as_an_operator_said() -> None:
-    job = standing(State.PARKED, result={"paymentIntentId": "pi_1"}, begun=True)
+    job = standing(State.PARKED, result={"paymentIntentId": "pi_1"}, begun=True, error=Failure("c", "No."))
     after = resolve(job, POLICY, Resolution.COMPLETED, now=LATER)
     assert isinstance(after, Job)
     assert (after.state, after.doubt, after.error, after.reason) == (State.COMPLETED, None, None, None)
@@ -115,6 +116,7 @@ def test_resolving_as_failed_asserts_that_nothing_happened() -> None:
     )
     assert after.error is not None
     assert after.error.code == "resolved_failed"
+    assert is_sentence(after.error.message)
 
 
 @pytest.mark.parametrize(
