@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from chalice.deploy.swagger import CFNSwaggerGenerator
 from chalice.test import HTTPResponse
 
 from app import app
@@ -82,6 +83,13 @@ def test_an_allowed_page_reads_every_answer_errors_too(
     assert response.status_code == status
     assert response.headers["Access-Control-Allow-Origin"] == SHOP
     assert "Retry-After" in response.headers["Access-Control-Expose-Headers"]
+
+
+def test_on_aws_every_preflight_comes_to_the_service() -> None:
+    paths = CFNSwaggerGenerator().generate_swagger(app)["paths"]
+    assert set(paths) == set(app.routes)
+    for methods in paths.values():
+        assert methods["options"]["x-amazon-apigateway-integration"]["type"] == "aws_proxy"
 
 
 def test_credentials_are_never_allowed(front: Front) -> None:

@@ -147,7 +147,8 @@ def test_a_silent_count_does_not_slow_every_read_down(front: Front) -> None:
 
 def test_what_may_move_money_is_named_by_its_routes() -> None:
     served = {(method, path) for path, methods in app.routes.items() for method in methods}
-    assert ("POST", "/v1/jobs") in MAY_MOVE_MONEY <= served
+    assert ("POST", "/v1/jobs") in MAY_MOVE_MONEY
+    assert served >= MAY_MOVE_MONEY
     assert not any(method in ("GET", "DELETE") for method, _ in MAY_MOVE_MONEY)
 
 
