@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.policies import TIMING, Lane, Tier
+from chalicelib.domain.quota import Allowance
 from chalicelib.settings import Settings, SettingsError, parse_token_keys
 from tests.front import ENVIRONMENT, SECRET
 
@@ -22,6 +23,19 @@ def test_the_environment_is_read_with_its_defaults() -> None:
     assert settings.queues.dead_letters[Tier.BACKGROUND].endswith("BACKGROUND-DLQ_URL")
     assert (settings.tokens.issuer, settings.tokens.audience) == ("tickettoken", "tickettoken-platform")
     assert (settings.stripe, settings.ses_sender, settings.timing) == (None, None, TIMING)
+
+
+def test_a_user_has_a_hundred_requests_a_minute_unless_it_is_said_otherwise() -> None:
+    assert Settings.from_env(ENVIRONMENT).caller_limit == Allowance(100, timedelta(minutes=1))
+    given = {"RATE_LIMIT_MAX_REQUESTS": "7", "RATE_LIMIT_WINDOW_MS": "1500"}
+    limit = Settings.from_env({**ENVIRONMENT, **given}).caller_limit
+    assert limit == Allowance(7, timedelta(seconds=1.5))
+    assert Settings.from_env({**ENVIRONMENT, "ENABLE_RATE_LIMITING": "false"}).caller_limit is None
+
+
+def test_web_pages_and_the_public_url_are_nobody_and_unknown_unless_named() -> None:
+    settings = Settings.from_env(ENVIRONMENT)
+    assert (settings.cors_origins, settings.public_base_url) == (frozenset(), None)
 
 
 def test_an_empty_environment_is_refused_with_every_name_that_is_missing() -> None:
@@ -44,6 +58,13 @@ BAD: list[tuple[str, str]] = [
     ("STRIPE_SECRET_KEY_ARN", "not-an-arn"),
     ("STRIPE_API_BASE", "localhost:1234"),
     ("SES_SENDER", "nobody"),
+    ("PUBLIC_BASE_URL", "queue.example"),
+    ("RATE_LIMIT_MAX_REQUESTS", "0"),
+    ("RATE_LIMIT_MAX_REQUESTS", "1000001"),
+    ("RATE_LIMIT_MAX_REQUESTS", "1e3"),
+    ("RATE_LIMIT_MAX_REQUESTS", "\u0661\u0660\u0660\u0660\u0660"),  # 10000 in Arabic digits
+    ("RATE_LIMIT_WINDOW_MS", "999"),
+    ("RATE_LIMIT_WINDOW_MS", "60s"),
     ("QUEUE_TIMING", "{"),
     ("QUEUE_TIMING", '{"no_such_time": 1}'),
     ("QUEUE_TIMING", '{"look_after": -1}'),
