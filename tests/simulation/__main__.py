@@ -125,9 +125,13 @@ def _run(letter: EffectClass, number: int, mutant: Mutant | None, *, tracing: bo
 
 
 def _progress(done: int, total: int, started: float) -> None:
+    """Show how far it is: on a line that changes, or where there is no terminal on one line per tenth."""
+    rate = done / max(time.monotonic() - started, 0.001)
+    told = f"{done} of {total} schedules, {rate:.0f} a second"
     if sys.stderr.isatty():
-        rate = done / max(time.monotonic() - started, 0.001)
-        print(f"\r{done} of {total} schedules, {rate:.0f} a second ", end="", file=sys.stderr, flush=True)
+        print(f"\r{told} ", end="", file=sys.stderr, flush=True)
+    elif done * 10 // total > (done - CHUNK) * 10 // total:
+        print(told, file=sys.stderr, flush=True)
 
 
 def _clear() -> None:
