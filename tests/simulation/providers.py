@@ -46,15 +46,15 @@ class Provided:
         self.effects.setdefault(job_id, []).append(self.world.now)
         self.ids.setdefault(job_id, set()).add(known_by)
 
-    def starts(self, job_id: JobId, key: str, effect_class: EffectClass) -> None:
-        """Watch a call that may have an effect start: invariants 5 and 8."""
+    def starts(self, job_id: JobId, key: str, effect_class: EffectClass, *, replays: bool = False) -> None:
+        """Watch a call that may have an effect start: invariants 5 and 8. A replay has none."""
         self.world.note("provider", f"call for {job_id} under {key}")
         if job_id in self.forbidden:
             raise Violation(f"5: a call for {job_id} started after it was cancelled")
         if not self.leased(job_id):
             raise Violation(f"3: a call for {job_id} started when its claim had run out")
         doubt = self.doubts.get(job_id)
-        if doubt is None or effect_class is EffectClass.RECEIVER_DEDUPS:
+        if doubt is None or replays or effect_class is EffectClass.RECEIVER_DEDUPS:
             return
         if effect_class is EffectClass.KEYED and doubt == key:
             answer = self.keys.get(key)
@@ -198,11 +198,11 @@ class SimPayments(Caller):
     def _keyed(self, job_id: JobId, key: str, deadline: datetime, make: Callable[[], SimIntent]) -> Intent:
         provided, world = self.provided, self.world
         trouble = self.start(deadline)
-        provided.starts(job_id, key, EffectClass.KEYED)
         earlier = provided.doubts.get(job_id)
         stored = provided.keys.get(key)
         if stored is not None and world.now >= stored.at + KEY_LIFE:
             stored = None
+        provided.starts(job_id, key, EffectClass.KEYED, replays=stored is not None and stored.kind is not None)
         if stored is None or stored.kind is None:
             provided.doubts_effect(job_id, key, world.now)  # what is only replayed makes nothing new
         if trouble == "busy":
