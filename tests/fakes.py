@@ -24,6 +24,7 @@ from chalicelib.domain.ports import (
     Saved,
     SaveResult,
 )
+from tests.fakes_batches import MemoryBatches
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -92,16 +93,16 @@ class SequentialCrew:
         return [task(item) for item in items]
 
 
-class MemoryStore:
+class MemoryStore(MemoryBatches):
     """The records in dictionaries, one lock around each call."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.jobs: dict[JobId, Job] = {}
         self.payloads: dict[JobId, Mapping[str, Any]] = {}
         self.keys: dict[KeyId, Key] = {}
         self.audit: list[Entry] = []
         self.controls = Controls()
-        self._lock = threading.RLock()
 
     def take_key(self, key: Key, *, instead_of: Key | None = None) -> Key | None:
         with self._lock:
@@ -116,6 +117,9 @@ class MemoryStore:
             return self.keys.get(key_id)
 
     def add(self, job: Job) -> bool:
+        return self.add_free(job)
+
+    def add_free(self, job: Job) -> bool:
         with self._lock:
             if job.id in self.jobs:
                 return False

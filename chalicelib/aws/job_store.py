@@ -15,10 +15,11 @@ from pynamodb.expressions.operand import Path
 
 from chalicelib.aws import records
 from chalicelib.aws.attributes import Item, Value, moment, number, seconds, text
+from chalicelib.aws.batches import DynamoBatches
 from chalicelib.aws.failures import ConditionRefused, read, write
 from chalicelib.aws.records import CONTROLS_ID, Difference, findable, payload_id
 from chalicelib.aws.statements import Applied, Outcome, Refused, Statement, Unanswered, expression, run
-from chalicelib.aws.tables import ControlRecord, JobRecord, KeyRecord, Tables, connect
+from chalicelib.aws.tables import ControlRecord, KeyRecord, Tables, connect
 from chalicelib.domain.controls import Controls
 from chalicelib.domain.errors import StoreError, StoreRefused
 from chalicelib.domain.job import Job, JobId, KeyId, VenueId, same_write
@@ -32,13 +33,11 @@ READS = 100  # items that DynamoDB takes in one batch of reads
 ROUNDS = 6  # of a read whose answer is cut: 16 MB each, or a throttled table
 
 
-class DynamoJobStore:
+class DynamoJobStore(DynamoBatches):
     """The records behind `ports.JobStore`; the client must not retry by itself (see `failures.py`)."""
 
     def __init__(self, client: Any, tables: Tables) -> None:
-        self._client = client
-        self._tables = tables
-        self._jobs = connect(JobRecord, tables.jobs, client)
+        super().__init__(client, tables)
         self._keys = connect(KeyRecord, tables.idempotency_keys, client)
         self._controls = connect(ControlRecord, tables.queue_controls, client)
 

@@ -30,7 +30,7 @@ from chalicelib.aws.attributes import (
 )
 from chalicelib.domain.controls import Control, Controls, Scope
 from chalicelib.domain.errors import StoreRefused
-from chalicelib.domain.job import AT_REST, Attempt, Job, JobId, KeyId, Poll, Reason, State
+from chalicelib.domain.job import AT_REST, Attempt, Job, JobId, KeyId, Poll, Reason, StageId, State
 from chalicelib.domain.keys import Key
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import MAX_DELAY, Tier
@@ -117,6 +117,8 @@ ACCEPTED: Mapping[str, tuple[str, Kind]] = {
     "callback_url": ("cb", TEXT),
     "priority": ("pr", COUNT),
     "created_at": ("cr", MOMENT),
+    "batch_id": ("bi", TEXT),
+    "batch_index": ("bx", COUNT),
 }
 # What moves. The look (`ag`, `nl`, `lo`) and `od` make up the indexes and are written by `look`.
 MOVING: Mapping[str, tuple[str, Kind]] = {
@@ -129,6 +131,7 @@ MOVING: Mapping[str, tuple[str, Kind]] = {
     "generation": ("ge", FROM_ZERO),
     "attempts": ("at", FROM_ZERO),
     "reason": ("re", _enum(Reason)),
+    "stage": ("sg", TEXT),
     "claim_id": ("ci", TEXT),
     "claimed_at": ("ca", MOMENT),
     "lease_until": ("le", MOMENT),
@@ -269,7 +272,8 @@ def agenda_of(tier: Tier, shard: int) -> str:
 def findable(job_id: str) -> bool:
     """Whether there can be a job of this id; callers may ask for any text, a payload's id among them."""
     # What is printable can be encoded: a lone surrogate would make the table fail instead of answering.
-    return job_id.isprintable() and APART not in job_id and 0 < len(job_id.encode()) <= LONGEST_ID
+    printable = job_id.isprintable() and "#" not in job_id
+    return printable and 0 < len(job_id.encode()) <= LONGEST_ID
 
 
 def payload_id(job_id: JobId) -> str:
@@ -301,6 +305,7 @@ def key_item(key: Key) -> dict[str, Value]:
         "pd": number(key.period // MILLISECOND),
         TTL: seconds(key.created_at + key.period + KEPT_PAST_PERIOD),
     }
+    item |= {} if key.stage is None else {"sg": text(key.stage)}
     return item | ({"nt": {"BOOL": True}} if key.natural else {})
 
 
@@ -313,6 +318,7 @@ def key(item: Item) -> Key:
         natural="nt" in item,
         created_at=read_moment(item["cr"]),
         period=read_number(item["pd"]) * MILLISECOND,
+        stage=StageId(read_text(item["sg"])) if "sg" in item else None,
     )
 
 

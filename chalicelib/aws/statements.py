@@ -1,9 +1,9 @@
 """Conditional writes of single items: as PartiQL, 25 to a call, or as a part of a transaction."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from chalicelib.aws.attributes import Item, Value, text
 from chalicelib.aws.failures import write
@@ -13,6 +13,7 @@ from chalicelib.domain.errors import StoreError
 logger = logging.getLogger(__name__)
 
 MOST_STATEMENTS = 25
+REFUSED = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,23 @@ class Statement:
     table: str
     id: str
     difference: Difference
+    condition: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Write an item where there is none of its id; one that is refused is not told what stands there."""
+
+    table: str
+    item: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete an item, if these attributes have these values; if there is none, any answer but Unanswered."""
+
+    table: str
+    id: str
     condition: Mapping[str, Value]
 
 
@@ -45,7 +63,7 @@ class Unanswered:
 Outcome = Applied | Refused | Unanswered
 
 
-def run(client: Any, statements: Sequence[Statement]) -> list[Outcome]:
+def run(client: Any, statements: Sequence[Statement | Insert | Delete]) -> list[Outcome]:
     """Make the writes, each by itself, and say what came of each. No item may be in it twice."""
     outcomes: list[Outcome] = []
     for start in range(0, len(statements), MOST_STATEMENTS):
@@ -53,7 +71,7 @@ def run(client: Any, statements: Sequence[Statement]) -> list[Outcome]:
     return outcomes
 
 
-def _run(client: Any, statements: Sequence[Statement]) -> list[Outcome]:
+def _run(client: Any, statements: Sequence[Statement | Insert | Delete]) -> list[Outcome]:
     try:
         answer = write(client.batch_execute_statement, Statements=[_partiql(each) for each in statements])
     except StoreError:
@@ -66,20 +84,39 @@ def _outcome(response: Mapping[str, Any]) -> Outcome:
     error = response.get("Error")
     if error is None:
         return Applied()
-    if error["Code"] == "ConditionalCheckFailed":
+    if error["Code"] in REFUSED:
         return Refused(error.get("Item"))
     logger.warning("a write went unanswered: %s %s", error["Code"], error.get("Message"))
     return Unanswered()
 
 
-def _partiql(statement: Statement) -> dict[str, Any]:
+def _partiql(statement: Statement | Insert | Delete) -> dict[str, Any]:
+    # Names are ours, from the table of fields; all values are parameters.
+    match statement:
+        case Insert():
+            fields = ", ".join(f"'{name}': ?" for name in statement.item)
+            clause = f'INSERT INTO "{statement.table}" VALUE {{{fields}}}'
+            return {"Statement": clause, "Parameters": list(statement.item.values())}
+        case Delete():
+            where = {"id": text(statement.id), **statement.condition}
+            clause = f'DELETE FROM "{statement.table}" WHERE {_all_of(where)}'  # noqa: S608 - the names are ours
+            return {"Statement": clause, "Parameters": list(where.values())}
+        case Statement():
+            return _update(statement)
+    assert_never(statement)
+
+
+def _all_of(where: Iterable[str]) -> str:
+    return " AND ".join(f'"{name}"=?' for name in where)
+
+
+def _update(statement: Statement) -> dict[str, Any]:
     difference = statement.difference
     where = {"id": text(statement.id), **statement.condition}
-    # Names are ours, from the table of fields; all values are parameters.
     clauses = [f'UPDATE "{statement.table}"']
     clauses += [f'SET "{name}"=?' for name in difference.sets]
     clauses += [f'REMOVE "{name}"' for name in difference.removes]
-    clauses.append("WHERE " + " AND ".join(f'"{name}"=?' for name in where))
+    clauses.append(f"WHERE {_all_of(where)}")
     return {
         "Statement": " ".join(clauses),
         "Parameters": [*difference.sets.values(), *where.values()],

@@ -44,7 +44,7 @@ class NotYet:
 
 @dataclass(frozen=True, slots=True)
 class AtRest:
-    """Terminal or parked: the message has nothing to say."""
+    """Terminal, parked, or on a stage (whoever lets it off sends anew): the message has nothing to say."""
 
 
 Verdict = Claimed | Ended | NotYet | AtRest
@@ -56,7 +56,7 @@ def refusal(job: Job, *, now: datetime, timing: Timing) -> NotYet | AtRest | Non
     A lease must have run out on any clock: it ends `clock_skew` after its owner's deadline. A due
     time is met `clock_skew` early, so that a message that SQS shows on time is not sent back.
     """
-    if job.state in AT_REST:
+    if job.state in AT_REST or job.stage is not None:
         return AtRest()
     if job.lease_until is not None and job.lease_until > now:
         return NotYet(job.wakes_at)

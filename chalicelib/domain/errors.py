@@ -11,6 +11,7 @@ QueueServiceError
 │   ├── ActionRefused            the job stands where this may not be done
 │   └── RateLimited              the caller has no more requests in this window
 ├── StoreError                   ours; retryable; answered with a 503
+│   ├── BatchPending             whether its batch is accepted is still being decided; nothing was done
 │   ├── StoreRefused             surely not applied
 │   └── StoreUnsure              perhaps applied: the reply was lost
 ├── AcceptanceUnknown            the record could be neither written nor read back
@@ -129,6 +130,12 @@ class StoreError(QueueServiceError):
     """A table did not do as asked; the same request may be repeated."""
 
     code = "unavailable"
+
+
+class BatchPending(StoreError):
+    """A batch that this belongs to is still being accepted, or given up. Repeat the request."""
+
+    code = "batch_pending"
 
 
 class StoreRefused(StoreError):

@@ -5,7 +5,7 @@
     retrying ──┘  ^           │              ├─> parked
         ^         └── lapsed ─┘              └─> retrying ─┐
         └──────────────────────────────────────────────────┘
-    queued, scheduled, retrying ─ cancel ─> cancelled
+    queued, scheduled, retrying ─ cancel ─> cancelled     scheduled ─ promote ─> queued
     failed, cancelled ─ retry ─> queued        parked ─ resolve ─> completed, failed, queued
 
 Nobody else writes a state: `claim`, `settle`, `look` and `steer` decide which move it is. Every move takes
@@ -28,6 +28,7 @@ VenueId = NewType("VenueId", str)
 UserId = NewType("UserId", str)
 ClaimId = NewType("ClaimId", str)
 KeyId = NewType("KeyId", str)
+StageId = NewType("StageId", str)
 
 MOST_HISTORY = 12  # attempts kept on the record; older ones are in the log
 
@@ -108,6 +109,7 @@ class Job:
     looks: int = 0  # messages sent since the last save that acknowledged one; 0: none is out
     overdue: bool = False
     reason: Reason | None = None
+    stage: StageId | None = None  # waits for the rest of its batch and is not accepted yet: `domain/batch.py`
 
     # the claim that holds it, and what is known of its effect
     claim_id: ClaimId | None = None
@@ -127,6 +129,10 @@ class Job:
     finished_at: datetime | None = None
     expires_at: datetime | None = None
     history: tuple[Attempt, ...] = ()
+
+    # the batch that it came in, as its caller calls it, and its place there; accepted with the job
+    batch_id: str | None = None
+    batch_index: int | None = None
 
     @property
     def lane(self) -> Lane:
@@ -158,13 +164,15 @@ class Accepting:
     priority: int
     attempts: int
     delay: timedelta
+    batch_id: str | None = None
+    batch_index: int | None = None
 
 
 def accept(offer: Accepting, *, now: datetime, timing: Timing) -> Job:
     """Return the first record of a job; its look assumes that its message goes out right after."""
     due = now + offer.delay
     later = offer.delay > timedelta(0)
-    messaged = offer.delay <= timing.longest_delay
+    next_look, looks = _first_look(due, now, timing)
     return Job(
         id=offer.id,
         type=offer.type,
@@ -183,9 +191,29 @@ def accept(offer: Accepting, *, now: datetime, timing: Timing) -> Job:
         state=State.SCHEDULED if later else State.QUEUED,
         next_attempt_at=due,
         max_attempts=offer.attempts,
-        next_look=due + timing.look_after if messaged else due,
-        looks=1 if messaged else 0,
+        next_look=next_look,
+        looks=looks,
+        batch_id=offer.batch_id,
+        batch_index=offer.batch_index,
     )
+
+
+def put_on_stage(job: Job, stage: StageId) -> Job:
+    """Let a job that is not written yet wait for its batch: nobody looks at it, nobody claims it."""
+    return replace(job, stage=stage, next_look=None, looks=0)
+
+
+def leave_stage(job: Job, *, now: datetime, timing: Timing) -> Job:
+    """Make a staged job one like any other; its look assumes that its message goes out right after."""
+    next_look, looks = _first_look(job.due, now, timing)
+    return replace(job, stage=None, version=job.version + 1, next_look=next_look, looks=looks)
+
+
+def _first_look(due: datetime, now: datetime, timing: Timing) -> tuple[datetime, int]:
+    """Return when `dispatch` is to look first, and how many messages are out by then."""
+    if due - now > timing.longest_delay:
+        return due, 0
+    return max(due, now) + timing.look_after, 1
 
 
 def run(job: Job, *, claim_id: ClaimId, lease_until: datetime, now: datetime) -> Job:
@@ -265,6 +293,19 @@ def restart(job: Job, policy: Policy, *, now: datetime) -> Job:
         begun=False,
         finished_at=None,
         expires_at=None,
+    )
+
+
+def promote(job: Job, policy: Policy, *, now: datetime) -> Job:
+    """Let a waiting job run now, not later; its look assumes that its message goes out right after."""
+    return replace(
+        job,
+        state=State.QUEUED if job.state is State.SCHEDULED else job.state,
+        version=job.version + 1,
+        due=min(job.due, now),
+        next_attempt_at=min(job.next_attempt_at, now),
+        next_look=now + policy.timing.look_after,
+        looks=1,
     )
 
 

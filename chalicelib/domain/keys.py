@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
 
-from chalicelib.domain.job import TERMINAL, Job, JobId, KeyId, Reason, State, VenueId
+from chalicelib.domain.batch import Stage, StageState
+from chalicelib.domain.job import TERMINAL, Job, JobId, KeyId, Reason, StageId, State, VenueId
 from chalicelib.domain.policies import Timing
 
 
@@ -21,6 +22,7 @@ class Key:
     natural: bool  # derived from the payload, not given by the caller
     created_at: datetime
     period: timedelta
+    stage: StageId | None = None  # the batch that the job is accepted with, all of it or none
 
 
 def key_id(venue_id: VenueId, job_type: str, *, given: str | None, natural: tuple[object, ...]) -> KeyId:
@@ -62,20 +64,43 @@ class Unfinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """Whether the key's job is accepted is being decided: ask again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """The key's life is over: it may be taken for a new job."""
 
 
-Hit = Duplicate | Conflict | Unfinished | Released
+Hit = Duplicate | Conflict | Unfinished | Pending | Released
 
 
-def judge(held: Key, holder: Job | None, offered: Key, *, now: datetime, timing: Timing) -> Hit:
+def judge(
+    held: Key,
+    holder: Job | None,
+    offered: Key,
+    *,
+    now: datetime,
+    timing: Timing,
+    stage: Stage | None = None,
+) -> Hit:
     """Decide what a submission under `offered` is, when the key is held by `held` for `holder`.
 
+    `stage` is the one that `held` names, read before `holder`: it says whether the job was ever accepted.
     A key without a job is a crash in between, or a job whose retention is over. Nobody was answered 201
     for the first, so once that acceptance cannot be under way any more it blocks no other payload.
     """
     same = held.payload_hash == offered.payload_hash
+    if held.stage is not None:
+        if stage is not None and stage.state is StageState.STAGED:
+            return Pending()
+        flipped = stage is not None and stage.state is StageState.FLIPPED
+        if holder is None or (holder.stage is not None and not flipped):
+            return Released()
+    if holder is None and offered.stage is not None:
+        # Its acceptance may not be finished here: this batch may come to nothing, and somebody finish it too.
+        return Pending() if now - held.created_at <= timing.accept_within else Released()
     if holder is None:
         patience = held.period if same else timing.accept_within
         if now - held.created_at > patience:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
+from chalicelib.domain.batch import Stages
 from chalicelib.domain.controls import Controls
 from chalicelib.domain.job import ClaimId, Job, JobId, KeyId, VenueId
 from chalicelib.domain.keys import Key
@@ -129,8 +130,8 @@ class KeyTaken:
     job_id: JobId
 
 
-class JobStore(Protocol):
-    """The durable records: jobs, their keys, and the controls that are read with them."""
+class JobStore(Stages, Protocol):
+    """The durable records: jobs, their keys, the stages of batches, the controls that are read with them."""
 
     def take_key(self, key: Key, *, instead_of: Key | None = None) -> Key | None:
         """Write an idempotency record if there is none, or if the one there still is `instead_of`.
@@ -145,6 +146,20 @@ class JobStore(Protocol):
 
         Returns whether it was this call that wrote it; False: a job of this id exists. Raises StoreRefused
         or StoreUnsure.
+        """
+        ...
+
+    def take_keys(self, keys: Sequence[Key]) -> list[bool]:
+        """Write idempotency records where there are none, each by itself, in one call per 25; no id twice.
+
+        Says of each whether this call surely wrote it. Never raises StoreError.
+        """
+        ...
+
+    def add_many(self, jobs: Sequence[Job]) -> list[bool | None]:
+        """Write jobs, each by itself, in one call per 25 and item.
+
+        Says of each what `add` does; None: nobody can tell. Never raises StoreError.
         """
         ...
 

@@ -74,6 +74,8 @@ JOB: Shape = record(
         "nextAttemptAt": MOMENT,
         "result": RESULT,
         "error": ref("Failure"),
+        "batchId": {**TEXT, "description": "The batch that it came in."},
+        "batchIndex": {**COUNT, "description": "Its place there, from 0."},
     },
 )
 SCHEMAS: Shapes = {"Attempt": ATTEMPT, "Failure": FAILURE, "Job": JOB, "Receipt": RECEIPT}

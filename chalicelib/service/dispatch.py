@@ -1,11 +1,12 @@
 """Dispatching: the open jobs whose look has come, found through the agenda and sent again where need be.
 
 It sends what was accepted and never sent, what is due far from its acceptance, what was held back for long,
-and what lost its message. A message too many does no harm: it is a hint.
+and what lost its message. A message too many does no harm: it is a hint. It also finishes or aborts the
+all-or-nothing batches that their own requests left.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from chalicelib.domain.controls import Controls
@@ -25,6 +26,7 @@ from chalicelib.domain.ports import (
     Message,
     Saved,
 )
+from chalicelib.service.unstage import Unstage
 
 LEASE = "dispatch"
 PAGE = 100  # jobs read in one call
@@ -37,6 +39,7 @@ class Dispatched:
     ran: bool
     looked: int = 0
     sent: int = 0
+    settled: int = 0  # all-or-nothing batches
 
 
 class Dispatch:
@@ -62,6 +65,7 @@ class Dispatch:
         self._chance = chance
         self._journal = journal
         self._timing = timing
+        self._unstage = Unstage(store=store, queue=queue, clock=clock, journal=journal, timing=timing)
 
     def run(self, *, ends: datetime) -> Dispatched:
         """Look at every job whose look has come, page by page, until none is left or the time is up."""
@@ -71,7 +75,8 @@ class Dispatch:
             self._journal.note("dispatch_elsewhere")
             return Dispatched(ran=False)
         try:
-            done = self._look_at_all(ends - self._timing.settle_margin)
+            stop = ends - self._timing.settle_margin
+            done = replace(self._look_at_all(stop), settled=self._unstage.settle_due(stop))
         finally:
             self._leases.give_back(LEASE, owner)
         self._journal.note("dispatched", looked=done.looked, sent=done.sent)

@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain.errors import InvalidRequest, NotFound, Problem, QueueMismatch
+from chalicelib.domain.errors import BatchPending, InvalidRequest, NotFound, Problem, QueueMismatch
 from chalicelib.domain.job import Attempt, Job, JobId, State
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import Role, Tier
@@ -29,13 +29,16 @@ class Read:
     def job(self, job_id: str, principal: Principal, *, queue: str | None = None) -> dict[str, Any]:
         """Return the view of a job; one that the principal may not see is as unknown as one that is not there.
 
-        Raises NotFound, InvalidRequest (no such queue), QueueMismatch (not the job's) or StoreRefused.
+        Raises NotFound, InvalidRequest (no such queue), QueueMismatch (not the job's), BatchPending or
+        StoreRefused.
         """
         if queue is not None and queue not in list(Tier):
             raise InvalidRequest([Problem("queue", f"Send one of {', '.join(Tier)}.")])
         job = self._visible(job_id, principal)
         if job is None:
             raise NotFound
+        if job.stage is not None:
+            raise BatchPending
         if queue is not None and queue != job.tier:
             raise QueueMismatch(f"The job is in the queue {job.tier}: name that, or none.")
         return view(job, whole=principal.role in SEES_DATA)
@@ -99,6 +102,8 @@ def view(job: Job, *, whole: bool) -> dict[str, Any]:
         nextAttemptAt=moment(job.next_attempt_at) if job.state in WAITING else None,
         result=job.result,
         error=_error(job.error),
+        batchId=job.batch_id,
+        batchIndex=job.batch_index,
     )
 
 

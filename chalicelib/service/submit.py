@@ -1,19 +1,29 @@
-"""Accepting a job: the key, the record, the message, in that order, so that no crash loses a 201."""
+"""Accepting jobs: the key, the record, the message, in that order, so that no crash loses a 201."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from chalicelib.domain import keys
-from chalicelib.domain.errors import AcceptanceUnknown, KeyConflict, StoreError, StoreRefused, StoreUnsure
-from chalicelib.domain.job import Accepting, Job, JobId, UserId, VenueId, accept
+from chalicelib.domain.errors import (
+    AcceptanceUnknown,
+    BatchPending,
+    KeyConflict,
+    QueueServiceError,
+    StoreError,
+    StoreRefused,
+    StoreUnsure,
+)
+from chalicelib.domain.job import Accepting, Job, JobId, KeyId, StageId, UserId, VenueId, accept
 from chalicelib.domain.jobtype import Facts, JobType
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import TIMING, Timing
-from chalicelib.domain.ports import Chance, Clock, JobQueue, JobStore, Journal, Message
+from chalicelib.domain.ports import Chance, Clock, JobQueue, JobStore, Journal
+from chalicelib.service.sending import send_accepted
 
 TRIES = 3  # how often a lost reply or a race for a released key is tried again before the caller is asked to
+PATIENCE = timedelta(seconds=15)  # what a batch has not begun by then is left: its caller waits for 29 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,8 @@ class Submission:
     delay: timedelta
     key: str | None
     callback_url: str | None
+    batch_id: str | None = None
+    batch_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +52,8 @@ class Accepted:
     deduplicated: bool
 
 
-class Submit:
-    """The use case behind POST /v1/jobs."""
+class Acceptance:
+    """The steps of one submission's acceptance; every way of submitting takes these."""
 
     def __init__(
         self,
@@ -51,7 +63,7 @@ class Submit:
         clock: Clock,
         chance: Chance,
         journal: Journal,
-        timing: Timing = TIMING,
+        timing: Timing,
     ) -> None:
         self._store = store
         self._queue = queue
@@ -60,34 +72,8 @@ class Submit:
         self._journal = journal
         self._timing = timing
 
-    def submit(self, submission: Submission) -> Accepted:
-        """Accept a job, or return the one that its key already stands for.
-
-        Raises KeyConflict, StoreRefused (nothing was accepted) or AcceptanceUnknown (repeat with the same key).
-        """
-        key = self._key(submission)
-        held: Key | None = None
-        for _ in range(TRIES):
-            holder = self._take(key, instead_of=held)
-            if holder is None:
-                return self._accept(submission, key)
-            first = self._store.load(holder.job_id, submission.venue_id)
-            match keys.judge(holder, first, key, now=self._clock.now(), timing=self._timing):
-                case keys.Duplicate(job):
-                    return Accepted(job, deduplicated=True)
-                case keys.Conflict(job_id):
-                    raise KeyConflict(job_id)
-                case keys.Unfinished(job_id):
-                    # Take the key again for the same job before finishing it: whoever would release it as a
-                    # ghost meanwhile is refused, because the record is no longer the one that was judged.
-                    key, held = replace(key, job_id=job_id), holder
-                case keys.Released():
-                    held = holder
-                case never:
-                    assert_never(never)
-        raise StoreRefused("The idempotency key is being taken by many requests at once; repeat the request.")
-
-    def _key(self, submission: Submission) -> Key:
+    def key(self, submission: Submission, *, stage: StageId | None = None) -> Key:
+        """Return the key of a submission; it names a job that is not there yet, and the stage of its batch."""
         job_type = submission.job_type
         now = self._clock.now()
         facts = Facts(submission.venue_id, submission.user_id, submission.data, now)
@@ -103,7 +89,35 @@ class Submit:
             natural=submission.key is None,
             created_at=now,
             period=job_type.key_period,
+            stage=stage,
         )
+
+    def hold(self, key: Key, venue_id: VenueId) -> Key | Job:
+        """Have the key held for its job, or for one whose acceptance is to be finished; else return its job.
+
+        Raises KeyConflict, BatchPending, StoreRefused (the key is not ours) or AcceptanceUnknown.
+        """
+        held: Key | None = None
+        for _ in range(TRIES):
+            holder = self._take(key, instead_of=held)
+            if holder is None:
+                return key
+            match self._judge(holder, key, venue_id):
+                case keys.Duplicate(job):
+                    return job
+                case keys.Conflict(job_id):
+                    raise KeyConflict(job_id)
+                case keys.Unfinished(job_id):
+                    # Take the key again for the same job before finishing it: whoever would release it as a
+                    # ghost meanwhile is refused, because the record is no longer the one that was judged.
+                    key, held = replace(key, job_id=job_id), holder
+                case keys.Pending():
+                    raise BatchPending
+                case keys.Released():
+                    held = holder
+                case never:
+                    assert_never(never)
+        raise StoreRefused("The idempotency key is being taken by many requests at once; repeat the request.")
 
     def _take(self, key: Key, *, instead_of: Key | None) -> Key | None:
         for _ in range(TRIES):
@@ -113,37 +127,15 @@ class Submit:
                 continue  # the same write again: if it had been applied, the record names our job
         raise AcceptanceUnknown
 
-    def _accept(self, submission: Submission, key: Key) -> Accepted:
-        job = accept(self._offer(submission, key), now=self._clock.now(), timing=self._timing)
-        if not self._add(job):
-            # Another request finished this acceptance first: its record stands, and it sends the message.
-            return Accepted(self._store.load(job.id, job.venue_id) or job, deduplicated=True)
-        if job.looks:
-            # Not sent, or not surely: 201 all the same. The agenda has the job, `dispatch` sends it.
-            self._queue.send([Message(job.id, job.venue_id, job.tier, job.lane, submission.delay)])
-        self._journal.note("accepted", jobId=job.id, venueId=job.venue_id, type=job.type, state=job.state)
-        return Accepted(job, deduplicated=False)
+    def _judge(self, holder: Key, key: Key, venue_id: VenueId) -> keys.Hit:
+        # The stage before the job: what was flipped by then has written its jobs by then.
+        stage = self._store.load_stage(holder.stage) if holder.stage is not None else None
+        first = self._store.load(holder.job_id, venue_id)
+        return keys.judge(holder, first, key, now=self._clock.now(), timing=self._timing, stage=stage)
 
-    def _add(self, job: Job) -> bool:
-        """Write the record, and say whether this call did; when the reply is lost, read back.
-
-        A record that is found then is taken for ours: the key has named this id for nobody else's payload.
-        """
-        try:
-            return self._store.add(job)
-        except StoreUnsure:
-            pass
-        for _ in range(TRIES):
-            try:
-                if self._store.load(job.id, job.venue_id) is not None:
-                    return True
-                return self._store.add(job)
-            except StoreError:
-                continue
-        raise AcceptanceUnknown
-
-    def _offer(self, submission: Submission, key: Key) -> Accepting:
-        return Accepting(
+    def job(self, submission: Submission, key: Key) -> Job:
+        """Return the first record of a submission's job."""
+        offer = Accepting(
             id=JobId(key.job_id),
             type=submission.job_type.name,
             tier=submission.job_type.tier,
@@ -157,4 +149,139 @@ class Submit:
             priority=submission.priority,
             attempts=submission.attempts,
             delay=submission.delay,
+            batch_id=submission.batch_id,
+            batch_index=submission.batch_index,
         )
+        return accept(offer, now=self._clock.now(), timing=self._timing)
+
+    def add(self, job: Job) -> bool:
+        """Write the record, and say whether this call did; when the reply is lost, read back."""
+        try:
+            return self._store.add(job)
+        except StoreUnsure:
+            return self.read_back(job)
+
+    def read_back(self, job: Job) -> bool:
+        """Say whether a record stands that nobody answered for, and write it if it does not.
+
+        A record that is found is taken for ours: the key has named this id for nobody else's payload. Raises
+        AcceptanceUnknown when it can be neither read nor written.
+        """
+        for _ in range(TRIES):
+            try:
+                if self._store.load(job.id, job.venue_id) is not None:
+                    return True
+                return self._store.add(job)
+            except StoreError:
+                continue
+        raise AcceptanceUnknown
+
+    def send(self, jobs: Sequence[Job]) -> None:
+        """Send the messages of jobs whose records are surely written."""
+        send_accepted(self._queue, self._journal, jobs, now=self._clock.now())
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A job whose key is ours; `added` is what `JobStore.add_many` said of its record."""
+
+    job: Job
+    added: bool | None
+
+
+class Submit:
+    """The use case behind POST /v1/jobs, and behind a batch each of whose jobs stands by itself."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        queue: JobQueue,
+        clock: Clock,
+        chance: Chance,
+        journal: Journal,
+        timing: Timing = TIMING,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._steps = Acceptance(
+            store=store, queue=queue, clock=clock, chance=chance, journal=journal, timing=timing
+        )
+
+    def submit(self, submission: Submission) -> Accepted:
+        """Accept a job, or return the one that its key already stands for.
+
+        Raises KeyConflict, BatchPending, StoreRefused (nothing was accepted) or AcceptanceUnknown (repeat with
+        the same key).
+        """
+        return self._submit(submission, self._steps.key(submission))
+
+    def submit_each(self, submissions: Sequence[Submission]) -> list[Accepted | QueueServiceError]:
+        """Accept jobs, each by itself, and say of each in order what `submit` returns or raises.
+
+        New keys and records are written 25 to a call; whatever does not go that plain way goes the one that a
+        single submission goes. A submission that comes twice is its own duplicate.
+        """
+        begun_at = self._clock.now()
+        offers = [(submission, self._steps.key(submission)) for submission in submissions]
+        firsts: dict[KeyId, int] = {}
+        for place, (_, key) in enumerate(offers):
+            firsts.setdefault(key.id, place)
+        begun = self._begin([offers[place] for place in firsts.values()])
+        verdicts: list[Accepted | QueueServiceError] = []
+        for place, (submission, key) in enumerate(offers):
+            first = firsts[key.id]
+            if first != place and offers[first][1].payload_hash == key.payload_hash:
+                verdicts.append(_once_more(verdicts[first]))
+            elif first == place and key.id in begun:
+                verdicts.append(self._finish(begun[key.id]))
+            else:
+                verdicts.append(self._in_time(submission, key, begun_at))
+        return verdicts
+
+    def _begin(self, offers: Sequence[tuple[Submission, Key]]) -> dict[KeyId, _Begun]:
+        """Take the keys that are free, write their records, and send the messages of those surely written."""
+        taken = self._store.take_keys([key for _, key in offers])
+        jobs = [
+            self._steps.job(submission, key)
+            for (submission, key), ours in zip(offers, taken, strict=True)
+            if ours
+        ]
+        added = self._store.add_many(jobs)
+        self._steps.send([job for job, done in zip(jobs, added, strict=True) if done])
+        return {job.key_id: _Begun(job, done) for job, done in zip(jobs, added, strict=True)}
+
+    def _finish(self, begun: _Begun) -> Accepted | QueueServiceError:
+        if begun.added:
+            return Accepted(begun.job, deduplicated=False)
+        try:
+            ours = begun.added is None and self._steps.read_back(begun.job)
+            return self._answer(begun.job, ours=ours)
+        except QueueServiceError as error:
+            return error
+
+    def _in_time(self, submission: Submission, key: Key, begun_at: datetime) -> Accepted | QueueServiceError:
+        if self._clock.now() - begun_at > PATIENCE:
+            return StoreRefused("There was no time left for this job; repeat the request.")
+        try:
+            return self._submit(submission, key)
+        except QueueServiceError as error:
+            return error
+
+    def _submit(self, submission: Submission, key: Key) -> Accepted:
+        held = self._steps.hold(key, submission.venue_id)
+        if isinstance(held, Job):
+            return Accepted(held, deduplicated=True)
+        job = self._steps.job(submission, held)
+        return self._answer(job, ours=self._steps.add(job))
+
+    def _answer(self, job: Job, *, ours: bool) -> Accepted:
+        if not ours:
+            # Another request finished this acceptance first: its record stands, and it sends the message.
+            return Accepted(self._store.load(job.id, job.venue_id) or job, deduplicated=True)
+        self._steps.send([job])
+        return Accepted(job, deduplicated=False)
+
+
+def _once_more(verdict: Accepted | QueueServiceError) -> Accepted | QueueServiceError:
+    return Accepted(verdict.job, deduplicated=True) if isinstance(verdict, Accepted) else verdict

@@ -1,12 +1,14 @@
 """The ports over the in-memory adapters, with the storm in between: refused, reply lost, crashed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from chalicelib.domain.batch import Stage
 from chalicelib.domain.controls import Controls
 from chalicelib.domain.errors import StoreRefused, StoreUnsure
-from chalicelib.domain.job import Job, JobId, KeyId, VenueId
+from chalicelib.domain.job import Job, JobId, KeyId, StageId, VenueId
 from chalicelib.domain.keys import Key
 from chalicelib.domain.message import Hint, encode
 from chalicelib.domain.policies import Lane, Tier
@@ -17,6 +19,7 @@ from tests.fakes_limiter import MemoryLimiter
 from tests.simulation.world import MINUTE, Process, World
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 VISIBILITY = 6 * MINUTE
 
@@ -28,6 +31,7 @@ class SimStore:
         self._process = process
         self._world = process.world
         self._memory = memory
+        self.opened: list[StageId] = []
 
     def _single(self, label: str, apply: Callable[[], T]) -> T:
         process, world = self._process, self._world
@@ -55,22 +59,20 @@ class SimStore:
             raise StoreRefused
         return apply()
 
-    def _each(
-        self, label: str, changes: Sequence[Change], apply: Callable[[Change], SaveResult]
-    ) -> list[SaveResult]:
+    def _each(self, label: str, items: Sequence[T], apply: Callable[[T], R], unsure: R) -> list[R]:
         """Apply, refuse or lose each item by itself; a crash may come between any two."""
         process, world = self._process, self._world
         process.before(label)
-        results: list[SaveResult] = []
-        for change in changes:
+        results: list[R] = []
+        for item in items:
             if world.strikes("mute"):
-                results.append(Unsure())
+                results.append(unsure)
             else:
-                result = apply(change)
-                results.append(Unsure() if world.strikes("lose") else result)
+                result = apply(item)
+                results.append(unsure if world.strikes("lose") else result)
             if world.tracing:
-                world.note(process.name, f"{label} {_moved(change)} → {_short(results[-1])}")
-            if len(changes) > 1 and world.strikes("crash"):
+                world.note(process.name, f"{label} {_told(item)} → {_short(results[-1])}")
+            if len(items) > 1 and world.strikes("crash"):
                 process.crash(f"in the middle of {label}")
         process.after(label)
         return results
@@ -84,6 +86,31 @@ class SimStore:
     def add(self, job: Job) -> bool:
         return self._single(f"add {job.id}", lambda: self._memory.add(job))
 
+    def take_keys(self, keys: Sequence[Key]) -> list[bool]:
+        return self._each("take key", keys, self._memory.take_free, False)
+
+    def add_many(self, jobs: Sequence[Job]) -> list[bool | None]:
+        return self._each("add", jobs, self._memory.add_free, None)
+
+    def open_stage(self, stage: Stage) -> None:
+        self.opened.append(stage.id)
+        self._single(f"open stage {stage.id}", lambda: self._memory.open_stage(stage))
+
+    def load_stage(self, stage_id: StageId) -> Stage | None:
+        return self._read("load_stage", lambda: self._memory.load_stage(stage_id))
+
+    def move_stage(self, before: Stage, after: Stage) -> Stage | None:
+        label = f"stage {before.id} {before.state} → {after.state}"
+        return self._single(label, lambda: self._memory.move_stage(before, after))
+
+    def due_stages(self, *, until: datetime, limit: int) -> list[StageId]:
+        found = self._memory.due_stages(until=until, limit=limit)
+        return found[1:] if found and self._world.strikes("stale") else found
+
+    def clear_stage(self, stage: Stage) -> bool:
+        parts = [replace(stage, job_ids=(job_id,)) for job_id in stage.job_ids]
+        return all(self._each("clear", parts, self._memory.clear_stage, False))
+
     def load(self, job_id: JobId, venue_id: VenueId | None) -> Job | None:
         return self._read("load", lambda: self._memory.load(job_id, venue_id))
 
@@ -94,7 +121,7 @@ class SimStore:
         return self._read("load_payloads", lambda: self._memory.load_payloads(jobs))
 
     def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
-        return self._each("save", changes, self._memory.save_one)
+        return self._each("save", changes, self._memory.save_one, Unsure())
 
     def save_audited(
         self, change: Change, entry: Entry, *, take_back: Key | None = None
@@ -117,7 +144,7 @@ class SimStore:
         return found
 
     def save_looks(self, looks: Sequence[Change]) -> list[SaveResult]:
-        return self._each("look", looks, self._memory.save_look)
+        return self._each("look", looks, self._memory.save_look, Unsure())
 
     def load_controls(self) -> Controls:
         return self._read("load_controls", self._memory.load_controls)
@@ -299,6 +326,12 @@ def _short(result: object) -> str:
         return f"{result.id} v{result.version} {result.state}"
     text = type(result).__name__ if hasattr(result, "__slots__") else repr(result)
     return text[:60]
+
+
+def _told(item: object) -> str:
+    if isinstance(item, Change):
+        return _moved(item)
+    return str(item.job_id if isinstance(item, Key) else getattr(item, "id", item))
 
 
 def _moved(change: Change) -> str:

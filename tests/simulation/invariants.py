@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from chalicelib.domain.job import AT_REST, TERMINAL, Job, JobId, KeyId, Reason, State
+from chalicelib.domain.batch import Stage, StageState
+from chalicelib.domain.job import AT_REST, TERMINAL, Job, JobId, KeyId, Reason, StageId, State
 from chalicelib.domain.keys import Key
-from chalicelib.domain.policies import EffectClass
+from chalicelib.domain.policies import TIMING, EffectClass
 from chalicelib.domain.ports import Change, Entry, KeyTaken, SaveResult
 from tests.fakes import MemoryStore
 from tests.simulation.providers import Provided, Violation
@@ -38,21 +39,27 @@ class Watch:
     answers: list[Answered] = field(default_factory=list)
     audited: bool = False  # whether the write under way is an operator's
     vouched: set[JobId] = field(default_factory=set)  # an operator has asserted that the effect was there
+    born_at: dict[JobId, int] = field(default_factory=dict)
     ended_at: dict[JobId, int] = field(default_factory=dict)
     key_dead_at: dict[JobId, int] = field(default_factory=dict)
     waits: dict[JobId, int] = field(default_factory=dict)
+    strays: set[str] = field(default_factory=set)  # messages that no code of ours has sent
+    turned_away: set[StageId] = field(default_factory=set)  # batches whose callers were told: none of it
 
     # --- at every write
 
     def written(self, before: Job | None, after: Job) -> None:
         """Check one write of the record against the one that stood before."""
         if before is None:
+            self.born_at[after.id] = self.world.now
             return
         if after.version == before.version:
             if (after.state, after.fence, after.attempts) != (before.state, before.fence, before.attempts):
                 raise Violation(f"3: a look of {after.id} changed more than the look")
             return
         self._rises(before, after)
+        if after.stage is not None:
+            raise Violation(f"1: {after.id} went from {before.state} to {after.state} on its stage")
         if before.state in AT_REST and not self.audited:
             raise Violation(f"4: {after.id} went from {before.state} to {after.state} without an operator")
         if before.state is State.RUNNING and after.claim_id != before.claim_id:
@@ -87,6 +94,22 @@ class Watch:
             if self.provided.may_still_happen(job.id) and job.reason is not Reason.REFUSED:
                 raise Violation(f"8: {job.id} is {job.state} and its effect may still happen")
 
+    def staged(self, before: Stage | None, after: Stage, store: MemoryStore) -> None:
+        """Check one write of a batch's record: what was flipped or aborted stays that, and a flip is of all."""
+        if before is not None and before.state not in (StageState.STAGED, after.state):
+            raise Violation(f"1: the batch {after.id} was {before.state} and is {after.state}")
+        if after.state is StageState.FLIPPED:
+            for key in store.keys.values():
+                if key.stage == after.id and key.job_id not in store.jobs:
+                    raise Violation(f"1: the batch {after.id} was flipped without {key.job_id}")
+
+    def off_stage(self, before: Job | None, after: Job, store: MemoryStore) -> None:
+        """Check that a job leaves its stage only when its batch is accepted."""
+        if before is not None and before.stage is not None and after.stage is None:
+            state = store.stages[before.stage].state
+            if state is not StageState.FLIPPED:
+                raise Violation(f"1: {after.id} left its stage while the batch was {state}")
+
     # --- at every answer
 
     def answered(self, answer: Answered, store: MemoryStore, natural: bool) -> None:
@@ -98,12 +121,21 @@ class Watch:
             if earlier.key != answer.key or earlier.job_id == answer.job_id:
                 continue
             first = store.jobs[earlier.job_id]
-            if self._key_lives(first, answer, natural):
+            if self._both_live(first, job, answer, natural):
                 raise Violation(f"6: {answer.job_id} was accepted under the live key of {first.id}")
         for earlier in self.answers:
             if earlier.job_id == answer.job_id and earlier.payload != answer.payload:
                 raise Violation(f"6: {answer.job_id} stands for two payloads")
         self.answers.append(answer)
+
+    def _both_live(self, first: Job, answered: Job, answer: Answered, natural: bool) -> bool:
+        """Whether the later of two jobs of one key was accepted while the key of the earlier surely lived."""
+        if self.born_at[first.id] <= self.born_at[answered.id]:
+            return self._key_lives(first, answer, natural)
+        # The answer is a late one: its job was there first, and what counts is how it stood back then.
+        if self.ended_at.get(answered.id, self.world.now) > self.born_at[first.id]:
+            return True
+        return self._key_lives(answered, answer, natural)
 
     def _key_lives(self, first: Job, answer: Answered, natural: bool) -> bool:
         """Whether the first job's key surely lived when the second was accepted; clocks differ by 5 s."""
@@ -138,7 +170,13 @@ class Watch:
 
     def over(self, store: MemoryStore, dead: list[str]) -> None:
         """Check what is left when nothing moves any more."""
+        self._batches_are_over(store)
+        for answer in self.answers:
+            if answer.job_id not in store.jobs:
+                raise Violation(f"1: {answer.job_id} was answered and is gone")
         for job in store.jobs.values():
+            if job.stage is not None:
+                continue  # left by a caller that was cut off and wrote on; nobody sees it
             if job.state not in AT_REST:
                 raise Violation(f"1: {job.id} was forgotten as {job.state}")
             effects = self.provided.effects.get(job.id, [])
@@ -150,8 +188,18 @@ class Watch:
             if job.state is State.FAILED and effects and self.effect_class.doubts:
                 raise Violation(f"8: {job.id} is failed and its effect has happened")
         self._effects_per_key(store)
-        if any("poison" not in body for body in dead):
+        if any("poison" not in body and body not in self.strays for body in dead):
             raise Violation("5: the dead-letter queue holds a message of a job")
+
+    def _batches_are_over(self, store: MemoryStore) -> None:
+        for stage in store.stages.values():
+            if stage.next_look is not None or stage.state is StageState.STAGED:
+                raise Violation(f"1: the batch {stage.id} was forgotten as {stage.state}")
+            if stage.state is StageState.FLIPPED and stage.id in self.turned_away:
+                raise Violation(f"1: the batch {stage.id} was refused and is accepted")
+            for job in (store.jobs[job_id] for job_id in stage.job_ids if job_id in store.jobs):
+                if (job.stage is None) != (stage.state is StageState.FLIPPED):
+                    raise Violation(f"1: {job.id} is a job of the batch {stage.id}, which is {stage.state}")
 
     def _effects_per_key(self, store: MemoryStore) -> None:
         """Invariant 2, across jobs: two effects under one key lie at least its period apart."""
@@ -175,7 +223,8 @@ class WatchedStore(MemoryStore):
     def __init__(self, watch: Watch, tick: Callable[[datetime], None]) -> None:
         super().__init__()
         self._watch = watch
-        self.jobs = _WatchedJobs(watch, tick)
+        self.jobs = _WatchedJobs(watch, tick, self)
+        self.stages = _WatchedStages(watch, tick, self)
 
     def save_audited(
         self, change: Change, entry: Entry, *, take_back: Key | None = None
@@ -188,16 +237,33 @@ class WatchedStore(MemoryStore):
 
 
 class _WatchedJobs(dict[JobId, Job]):
-    def __init__(self, watch: Watch, tick: Callable[[datetime], None]) -> None:
+    def __init__(self, watch: Watch, tick: Callable[[datetime], None], store: MemoryStore) -> None:
         super().__init__()
+        self._store = store
         self._watch = watch
         self._tick = tick
 
     def __setitem__(self, job_id: JobId, job: Job) -> None:
-        self._watch.written(self.get(job_id), job)
+        before = self.get(job_id)
+        self._watch.written(before, job)
+        self._watch.off_stage(before, job, self._store)
         super().__setitem__(job_id, job)
         if job.next_look is not None:
             self._tick(job.next_look)
+
+
+class _WatchedStages(dict[StageId, Stage]):
+    def __init__(self, watch: Watch, tick: Callable[[datetime], None], store: MemoryStore) -> None:
+        super().__init__()
+        self._watch = watch
+        self._tick = tick
+        self._store = store
+
+    def __setitem__(self, stage_id: StageId, stage: Stage) -> None:
+        self._watch.staged(self.get(stage_id), stage, self._store)
+        super().__setitem__(stage_id, stage)
+        if stage.next_look is not None:
+            self._tick(stage.next_look + TIMING.look_ahead)  # these are not looked for ahead of time
 
 
 def _ms(moment: datetime, world: World) -> int:

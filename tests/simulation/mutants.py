@@ -3,7 +3,7 @@
 Each replaces one piece of the project's own code, or one promise of the store, by a plausible mistake.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,15 +13,16 @@ from unittest.mock import patch
 from chalicelib.domain import claim as claims
 from chalicelib.domain import job as jobs
 from chalicelib.domain import keys, policies, settle, steer
-from chalicelib.domain.errors import StoreRefused
+from chalicelib.domain.batch import Stage
+from chalicelib.domain.errors import AcceptanceUnknown, StoreRefused
 from chalicelib.domain.job import Job, Reason, State
 from chalicelib.domain.jobtype import Work
 from chalicelib.domain.keys import Key
 from chalicelib.domain.outcome import Retry, Unknown
 from chalicelib.domain.policies import EffectClass
-from chalicelib.domain.ports import Change, Saved, SaveResult
+from chalicelib.domain.ports import Change, JobStore, Saved, SaveResult
 from chalicelib.domain.providers import Begun
-from chalicelib.service import dispatch, execute, manage, submit, writing
+from chalicelib.service import dispatch, execute, manage, submit, submit_together, unstage, writing
 from tests.fakes import MemoryStore
 from tests.simulation.adapters import SimStore
 
@@ -223,27 +224,27 @@ def _key_dies_young() -> list[Any]:
 
 
 def _refused_record_answered() -> list[Any]:
-    real = submit.Submit._add
+    real = submit.Acceptance.add
 
-    def add(self: Any, job: Job) -> bool:
+    def add(self: submit.Acceptance, job: Job) -> bool:
         try:
             return real(self, job)
         except StoreRefused:
             return True
 
-    return [patch.object(submit.Submit, "_add", add)]
+    return [patch.object(submit.Acceptance, "add", add)]
 
 
 def _unfinished_without_key() -> list[Any]:
     """Finish an acceptance on a key that another may be releasing: the bug that the simulation found."""
-    real = submit.Submit._take
+    real = submit.Acceptance._take
 
-    def take(self: Any, key: Key, *, instead_of: Key | None) -> Key | None:
+    def take(self: submit.Acceptance, key: Key, *, instead_of: Key | None) -> Key | None:
         if instead_of is not None and instead_of.job_id == key.job_id:
             return None
         return real(self, key, instead_of=instead_of)
 
-    return [patch.object(submit.Submit, "_take", take)]
+    return [patch.object(submit.Acceptance, "_take", take)]
 
 
 def _message_first() -> list[Any]:
@@ -256,6 +257,66 @@ def _message_first() -> list[Any]:
 
     looks = patch.object(dispatch, "look", lambda *_, **__: None)
     return [patch.object(execute.Execute, "_run_all", run_all), looks]
+
+
+def _staged_is_claimed() -> list[Any]:
+    real = claims.refusal
+
+    def refusal(job: Job, **named: Any) -> Any:
+        return real(replace(job, stage=None), **named)
+
+    return [patch.object(claims, "refusal", refusal), patch.object(execute, "refusal", refusal)]
+
+
+def _stage_moved_anyhow() -> list[Any]:
+    def move_stage(self: MemoryStore, before: Stage, after: Stage) -> Stage:
+        self.stages[before.id] = after
+        return after
+
+    return [patch.object(MemoryStore, "move_stage", move_stage)]
+
+
+def _released_before_flip() -> list[Any]:
+    return [patch.object(submit_together.SubmitTogether, "_flip", lambda *_: None)]
+
+
+def _flipped_without_a_record() -> list[Any]:
+    return [patch.object(submit.Acceptance, "read_back", lambda *_: True)]
+
+
+def _stages_forgotten() -> list[Any]:
+    return [patch.object(unstage.Unstage, "settle_due", lambda *_: 0)]
+
+
+def _stage_of_a_key_ignored() -> list[Any]:
+    real = keys.judge
+
+    def judge(held: Key, holder: Job | None, offered: Key, **named: Any) -> Any:
+        return real(replace(held, stage=None), holder, offered, **named)
+
+    return [patch.object(keys, "judge", judge)]
+
+
+def _lost_flip_is_refused() -> list[Any]:
+    real = submit_together.SubmitTogether._flip
+
+    def _flip(self: submit_together.SubmitTogether, stage: Stage) -> None:
+        try:
+            real(self, stage)
+        except AcceptanceUnknown:
+            raise StoreRefused from None
+
+    return [patch.object(submit_together.SubmitTogether, "_flip", _flip)]
+
+
+def _message_before_release() -> list[Any]:
+    """Let the messages go before the jobs are surely off their stage, and take that for done."""
+
+    def write(store: JobStore, changes: Sequence[Change]) -> list[SaveResult]:
+        store.save_many(changes)
+        return [Saved() for _ in changes]
+
+    return [patch.object(unstage, "write", write)]
 
 
 MUTANTS = (
@@ -281,5 +342,18 @@ MUTANTS = (
     Mutant("key_dies_young", "releases a key with its job's end", (A, D), _key_dies_young),
     Mutant("refused_answered", "answers 201 for a record that was refused", (A, D), _refused_record_answered),
     Mutant("unfinished_without_key", "finishes a job whose key may be gone", (A, D), _unfinished_without_key),
+    Mutant("staged_is_claimed", "claims what is on a stage", (A, C), _staged_is_claimed),
+    Mutant("stage_moved_anyhow", "flips what is aborted, aborts what is flipped", (A, D), _stage_moved_anyhow),
+    Mutant("released_early", "lets jobs off their stage before the flip", (A, D), _released_before_flip),
+    Mutant("record_missing", "flips a batch without one of its records", (A, D), _flipped_without_a_record),
+    Mutant("stages_forgotten", "leaves to nobody what a dead caller staged", (A, D), _stages_forgotten),
+    Mutant("stage_ignored", "judges a key as if its batch were accepted", (A, D), _stage_of_a_key_ignored),
+    Mutant("lost_flip_refused", "says no of a flip that may stand", (A, D), _lost_flip_is_refused),
+    Mutant(
+        "release_unchecked",
+        "takes a job off its stage that may still be on it",
+        (A, D),
+        _message_before_release,
+    ),
     Mutant("message_first", "lets messages go before the save", (D, A), _message_first),
 )

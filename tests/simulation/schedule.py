@@ -1,15 +1,16 @@
 """One schedule: clients, consumers, dispatchers and an operator in a storm, then calm until all is at rest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.controls import Control, Controls, Scope
-from chalicelib.domain.errors import ActionRefused, KeyConflict, QueueServiceError
+from chalicelib.domain.errors import AcceptanceUnknown, ActionRefused, KeyConflict, QueueServiceError
 from chalicelib.domain.job import Job, JobId, State, UserId, VenueId
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import payload_hash
+from chalicelib.domain.message import Hint, encode
 from chalicelib.domain.policies import TIMING, EffectClass, Lane, Tier
 from chalicelib.domain.ports import Received
 from chalicelib.domain.ratelimit import LIMITS
@@ -18,7 +19,8 @@ from chalicelib.jobtypes import discover
 from chalicelib.service.dispatch import Dispatch
 from chalicelib.service.execute import Execute
 from chalicelib.service.manage import Manage, Order
-from chalicelib.service.submit import Submission, Submit
+from chalicelib.service.submit import Accepted, Submission, Submit
+from chalicelib.service.submit_together import NotTogether, SubmitTogether
 from chalicelib.worker import Worker
 from tests.fakes import MemoryLeases
 from tests.fakes_limiter import MemoryLimiter
@@ -53,7 +55,7 @@ def run_schedule(
 ) -> Report:
     """Run one schedule of one effect class; the same number is the same schedule.
 
-    With an aim there is one submission and one fault, and nothing else happens.
+    With an aim there is one submission (of an odd number: one batch) and one fault, and nothing else happens.
     """
     return Schedule(effect_class, number, tracing, aim).run()
 
@@ -63,6 +65,7 @@ class Schedule:
 
     def __init__(self, effect_class: EffectClass, number: int, tracing: bool, aim: Aim | None) -> None:
         self.world = World(f"{effect_class}-{number}", tracing, aim)
+        self._number = number
         chance = self.world.chance
         self.world.faults_left = chance.choice((0, 2, 5, 10, 20))
         self.world.storm_ends = chance.choice((2 * MINUTE, 10 * MINUTE, 40 * MINUTE, 30 * HOUR))
@@ -81,10 +84,13 @@ class Schedule:
         """Run until nothing moves any more, or an invariant breaks."""
         violation: str | None = None
         try:
-            if self.world.aim:
+            if self.world.aim and self._number % 2:
+                self._submit_together([_payload(self.job_type, n, changed=False) for n in (0, 1)], "key", 8)
+            elif self.world.aim:
                 self._submit(_payload(self.job_type, 0, changed=False), "key", (0, 3, 5), 3)
             else:
                 self._clients()
+                self._batches()
                 self._operators()
                 self._poison()
             self.world.at(self.world.storm_ends, self._calm)
@@ -124,19 +130,7 @@ class Schedule:
         self, data: dict[str, Any], given: str | None, options: tuple[int, int, int], tries: int
     ) -> None:
         process = self._process("api")
-        delay, attempts, priority = options
-        submission = Submission(
-            job_type=self.job_type,
-            data=data,
-            venue_id=VENUE,
-            user_id=UserId("user-1"),
-            submitted_by="service-1",
-            priority=priority,
-            attempts=attempts,
-            delay=timedelta(milliseconds=delay),
-            key=given,
-            callback_url=None,
-        )
+        submission = self._submission(data, given, options)
 
         def again() -> None:
             if tries > 1 and not answered:
@@ -164,20 +158,99 @@ class Schedule:
                 self.world.note(process.name, f"answers 503 {error.code}")
                 return
             answered = True
-            job = accepted.job
-            self.world.note(process.name, f"answers {200 if accepted.deduplicated else 201} {job.id}")
-            self.watch.answered(
-                Answered(
-                    at=self.world.now,
-                    key=job.key_id,
-                    payload=str(data),
-                    job_id=job.id,
-                    period=self.job_type.key_period,
-                    created=not accepted.deduplicated,
-                ),
-                self.store,
-                natural=given is None,
+            self.world.note(process.name, f"answers {200 if accepted.deduplicated else 201} {accepted.job.id}")
+            self._answered(accepted, data, natural=given is None)
+
+        process.start(submit)
+        self.world.at(self.world.now + self.world.chance.choice((2, 31)) * SECOND, again)
+
+    def _submission(self, data: dict[str, Any], given: str | None, options: tuple[int, int, int]) -> Submission:
+        delay, attempts, priority = options
+        return Submission(
+            job_type=self.job_type,
+            data=data,
+            venue_id=VENUE,
+            user_id=UserId("user-1"),
+            submitted_by="service-1",
+            priority=priority,
+            attempts=attempts,
+            delay=timedelta(milliseconds=delay),
+            key=given,
+            callback_url=None,
+        )
+
+    def _answered(self, accepted: Accepted, data: dict[str, Any], *, natural: bool) -> None:
+        answer = Answered(
+            at=self.world.now,
+            key=accepted.job.key_id,
+            payload=str(data),
+            job_id=accepted.job.id,
+            period=self.job_type.key_period,
+            created=not accepted.deduplicated,
+        )
+        self.watch.answered(answer, self.store, natural=natural)
+
+    def _batches(self) -> None:
+        """Sometimes a batch, all of it or nothing, repeated after a 503; its keys may be others' too."""
+        chance = self.world.chance
+        if chance.random() < 0.7:
+            return
+        size = chance.choice((1, 2, 2, 3, 5))
+        data = [_payload(self.job_type, n, changed=False) for n in range(size)]
+        given = chance.choice(("batch", "batch", "key", None))
+        for _ in range(chance.choice((1, 1, 2))):
+            when = chance.choice((0, 50, 300, 30 * SECOND, 3 * MINUTE))
+            self.world.at(when, lambda: self._submit_together(data, given, 4))
+            self.world.at(when + chance.choice((100, 300, SECOND)), self._stray)
+
+    def _stray(self) -> None:
+        """Send a hint that nobody ordered: it may name any job, also one that is on a stage."""
+        if self.store.jobs:
+            job = self.world.chance.choice(list(self.store.jobs.values()))
+            body = encode(Hint(job.id, job.venue_id))
+            self.watch.strays.add(body)
+            self.queues.put(job.tier, job.lane, body)
+
+    def _submit_together(self, data: Sequence[dict[str, Any]], given: str | None, tries: int) -> None:
+        # Whatever an acceptance of one job may rely on, a batch is safe from callers that write on for long.
+        process = Process(self.world, f"batch-{self._started}", 29)
+        self._started += 1
+        store = SimStore(process, self.store)
+        submissions = [
+            self._submission(each, None if given is None else f"{given}-{place}", (0, 3, 5))
+            for place, each in enumerate(data)
+        ]
+        answered = False
+
+        def again() -> None:
+            if tries > 1 and not answered:
+                self._submit_together(data, given, tries - 1)
+
+        def submit() -> None:
+            nonlocal answered
+            use_case = SubmitTogether(
+                store=store,
+                queue=SimQueue(process, self.queues),
+                clock=process,
+                chance=process,
+                journal=process,
             )
+            try:
+                verdicts = use_case.submit(submissions)
+            except AcceptanceUnknown:
+                self.world.note(process.name, "answers 503 acceptance_unknown")
+                return
+            except QueueServiceError as error:
+                self.world.note(process.name, f"answers: none of it, {error}")
+                self.watch.turned_away.update(store.opened)
+                if isinstance(error, NotTogether) and isinstance(error.cause, KeyConflict):
+                    answered = True
+                    self._conflicts(error.cause, data[error.place])
+                return
+            answered = True
+            self.world.note(process.name, f"answers 201 {' '.join(each.job.id for each in verdicts)}")
+            for each, accepted in zip(data, verdicts, strict=True):
+                self._answered(accepted, each, natural=given is None)
 
         process.start(submit)
         self.world.at(self.world.now + self.world.chance.choice((2, 31)) * SECOND, again)
@@ -242,7 +315,9 @@ class Schedule:
 
     def _tick(self, minute: int) -> None:
         self._ticks.discard(minute)
-        if not any(job.next_look is not None for job in self.store.jobs.values()):
+        looks = [each.next_look for each in self.store.jobs.values()]
+        looks += [each.next_look for each in self.store.stages.values()]
+        if not any(look is not None for look in looks):
             return
         self.world.at((minute + 1) * MINUTE - 1, self._tick_again)
         for _ in range(2 if self.world.strikes("duplicate") else 1):
@@ -253,6 +328,9 @@ class Schedule:
         for job in self.store.jobs.values():
             if job.next_look is not None:
                 self._tick_for(job.next_look)
+        for stage in self.store.stages.values():
+            if stage.next_look is not None:
+                self._tick_for(stage.next_look + TIMING.look_ahead)
 
     def _dispatch(self, process: Process) -> None:
         dispatch = Dispatch(
