@@ -30,6 +30,7 @@ from chalicelib.domain.ports import (
 from chalicelib.domain.providers import Mailer, Payments, Providers
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
+from chalicelib.service.control import Stops
 from chalicelib.service.dispatch import Dispatch
 from chalicelib.service.execute import Execute
 from chalicelib.service.health import Health
@@ -82,6 +83,7 @@ class Service:
     intake: Intake
     submit: Submit
     read: Read
+    stops: Stops
     health: Health
     execute: Execute
     dispatch: Dispatch
@@ -135,6 +137,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         intake=intake,
         submit=submit,
         read=Read(adapters.store),
+        stops=_stops(adapters, types),
         health=_health(settings, adapters),
         execute=_execute(adapters, types, timing),
         dispatch=_dispatch(adapters, types, timing),
@@ -142,6 +145,16 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         run_schedules=run_schedules,
         queue=queue,
         inboxes=adapters.inboxes,
+    )
+
+
+def _stops(adapters: Adapters, types: Mapping[str, JobType]) -> Stops:
+    return Stops(
+        store=adapters.store,
+        types=types,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
     )
 
 

@@ -18,6 +18,7 @@ SECURITY = "bearer"
 TAGS: Mapping[str, str] = {
     "jobs": "Submit jobs, read them, steer them.",
     "schedules": "Jobs that come round by the clock.",
+    "control": "Stop and resume: queues, providers, venues, types, everything.",
     "operations": "Health, and this description.",
 }
 HEADERS: Mapping[str, tuple[Shape, str]] = {

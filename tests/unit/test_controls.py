@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.controls import REMEMBERED, Control, Controls, Scope, hold_for
+from chalicelib.domain.controls import MOST_ENDED, REMEMBERED, Control, Controls, Scope, hold_for
 from chalicelib.domain.policies import TIERS, TIMING, Tier
 from tests.factories import a_job
 from tests.fakes import START
@@ -158,7 +158,7 @@ def test_a_control_that_ended_is_kept_as_long_as_a_window_may_reach_back(
     change: Callable[..., Controls], until: datetime | None, kept: bool
 ) -> None:
     now = START + REMEMBERED
-    old = a_control(Scope.PROVIDER, "ses", until=until)
+    old = a_control(value="background", until=until)
     arguments = (a_control(since=now),) if change is Controls.started else (Scope.TIER, "money", now)
     assert (old in change(Controls((old,)), *arguments).entries) is kept
 
@@ -200,3 +200,39 @@ def test_a_held_back_job_neither_comes_back_at_once_nor_is_forgotten(
     assert timedelta(seconds=30) <= delay <= TIMING.longest_delay + TIMING.hold_by_visibility
     if until is not None:
         assert delay <= max(until - START, timedelta(0)) + TIMING.hold_by_visibility
+
+
+@pytest.mark.parametrize(
+    ("stopped", "provider", "held"),
+    [
+        ("stripe", "stripe-charges", True),
+        ("stripe-charges", "stripe-charges", True),
+        ("stripe-refunds", "stripe-charges", False),
+        ("twilio", "stripe-charges", False),
+        ("ses", "ses", True),
+    ],
+)
+def test_a_group_that_is_stopped_holds_its_members(stopped: str, provider: str, held: bool) -> None:
+    controls = Controls((a_control(Scope.PROVIDER, stopped),))
+    assert (controls.holding(JOB, provider, START) is not None) is held
+
+
+def test_a_control_placed_on_one_in_force_keeps_its_start_alone() -> None:
+    first = a_control(reason="first", until=START + HOUR)
+    again = a_control(reason="again", since=START + MINUTE)
+    placed = Controls(version=1).started(first).started(again)
+    assert (placed.version, placed.entries) == (3, (a_control(reason="again"),))
+    assert placed.paused_for(Tier.MONEY, START, START + 2 * HOUR) == 2 * HOUR
+
+
+def test_a_control_placed_after_one_that_ended_stands_beside_it() -> None:
+    first = a_control(until=START + MINUTE)
+    later = a_control(since=START + HOUR)
+    assert Controls((first,)).started(later).entries == (first, later)
+
+
+def test_of_what_has_ended_only_pauses_are_kept_the_longest_of_too_many() -> None:
+    stops = [a_control(Scope.VENUE, f"v{n}", until=START + MINUTE) for n in range(3)]
+    pauses = [a_control(until=START + n * MINUTE) for n in range(1, MOST_ENDED + 10)]
+    new = a_control(Scope.ALL, "", since=START + 2 * HOUR)
+    assert Controls((*stops, *pauses)).started(new).entries == (*pauses[9:], new)
