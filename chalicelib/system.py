@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from chalicelib.domain.ids import JOB, RANDOM_BITS, ulid
 from chalicelib.domain.job import ClaimId, JobId
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: sorts as its numbers do
-TIME_BITS, RANDOM_BITS = 48, 80
 
 
 class SystemClock:
@@ -37,7 +35,7 @@ class SystemChance:
 
     def job_id(self) -> JobId:
         """Return an identity no job has, such as job_01KB3Y5W8M0000000000000000."""
-        return JobId(f"job_{self._ulid()}")
+        return JobId(JOB + self._ulid())
 
     def claim_id(self) -> ClaimId:
         """Return an identity no claim has."""
@@ -48,9 +46,7 @@ class SystemChance:
         return self._ulid()
 
     def _ulid(self) -> str:
-        milliseconds = round(self._clock.now().timestamp() * 1000)
-        number = milliseconds << RANDOM_BITS | int.from_bytes(os.urandom(RANDOM_BITS // 8), "big")
-        return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+        return ulid(self._clock.now(), int.from_bytes(os.urandom(RANDOM_BITS // 8), "big"))
 
 
 class ThreadCrew:

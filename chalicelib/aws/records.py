@@ -35,6 +35,7 @@ from chalicelib.domain.keys import Key
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import MAX_DELAY, Tier
 from chalicelib.domain.ports import AGENDA_SHARDS, Entry
+from chalicelib.domain.search import Index, places
 
 APART_ABOVE = 1024  # bytes of payload; DynamoDB bills every write of a record by its whole size
 APART = "#payload"
@@ -153,6 +154,9 @@ LOOK: Mapping[str, tuple[str, Kind]] = {
     "looks": ("lo", FROM_ZERO),
     "overdue": ("od", Kind(text, lambda _: True)),
 }
+# What places a job in the indexes of `domain/search.py`; for its venue and user it has `ve` and `us`.
+BATCH = "bt"
+SEARCH: Mapping[Index, str] = {Index.SEARCH: "sx", Index.VENUE_SEARCH: "vx", Index.FINGERPRINT: "fp"}
 TTL = "expires_at"
 
 _READERS = {name: (attr, kind.read) for attr, (name, kind) in {**ACCEPTED, **MOVING, **LOOK}.items()}
@@ -186,6 +190,10 @@ def job_item(job: Job) -> dict[str, Value]:
         item[TTL] = seconds(job.expires_at)
     if job.overdue:
         item["od"] = text(job.tier)
+    found = places(job)
+    item |= {name: text(found[index]) for index, name in SEARCH.items() if index in found}
+    if Index.BATCH in found:
+        item[BATCH] = text(found[Index.BATCH])
     return item | (look(job) if job.next_look is not None else {})
 
 
@@ -223,6 +231,8 @@ def difference(before: Job, after: Job) -> Difference:
             change.sets[name] = kind.write(now)
     if before.expires_at != after.expires_at:
         _put(change, TTL, seconds(after.expires_at) if after.expires_at else None)
+    if (before.state, before.reason, before.error) != (after.state, after.reason, after.error):
+        _search(change, before, after)
     if after.state in AT_REST:
         change.removes.extend(["ag", "nl", "lo", "od"])
         return change
@@ -246,6 +256,14 @@ def _put(change: Difference, name: str, value: Value | None) -> None:
         change.removes.append(name)
     else:
         change.sets[name] = value
+
+
+def _search(change: Difference, before: Job, after: Job) -> None:
+    """Note where a job that ends, or starts anew, is found and where no longer."""
+    was, found = places(before), places(after)
+    for index, name in SEARCH.items():
+        if was.get(index) != found.get(index):
+            _put(change, name, text(found[index]) if index in found else None)
 
 
 def look(job: Job) -> dict[str, Value]:

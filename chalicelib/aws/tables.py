@@ -13,7 +13,7 @@ from typing import Any
 from pynamodb.attributes import NumberAttribute, UnicodeAttribute
 from pynamodb.connection import Connection, TableConnection
 from pynamodb.connection.base import MetaTable
-from pynamodb.indexes import GlobalSecondaryIndex, KeysOnlyProjection
+from pynamodb.indexes import AllProjection, GlobalSecondaryIndex, IncludeProjection, KeysOnlyProjection
 from pynamodb.models import Model
 
 
@@ -51,6 +51,75 @@ class OverdueIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] 
     du = NumberAttribute(range_key=True)
 
 
+class VenueIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """All jobs of a venue, in the order of their acceptance. Nothing that it holds ever moves."""
+
+    class Meta:
+        index_name = "venue"
+        projection = KeysOnlyProjection()
+
+    ve = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
+class UserIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Jobs made on behalf of a user. Sparse."""
+
+    class Meta:
+        index_name = "user"
+        projection = KeysOnlyProjection()
+
+    us = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
+class BatchIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Jobs that came in a batch, by venue and batch. Sparse."""
+
+    class Meta:
+        index_name = "batch"
+        projection = KeysOnlyProjection()
+
+    bt = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
+class SearchIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Failed and parked jobs, by tier and how they ended. Sparse.
+
+    With the fingerprint and the end, so that a thousand dead letters are grouped by one query, not ten reads.
+    """
+
+    class Meta:
+        index_name = "search"
+        projection = IncludeProjection(["fp", "fi"])
+
+    sx = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
+class VenueSearchIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Failed and parked jobs of a venue. Sparse."""
+
+    class Meta:
+        index_name = "venue_search"
+        projection = KeysOnlyProjection()
+
+    vx = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
+class FingerprintIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Dead letters and parked jobs, by type and error. Sparse."""
+
+    class Meta:
+        index_name = "fingerprint"
+        projection = KeysOnlyProjection()
+
+    fp = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
 class JobRecord(Model):
     """A job; or, with the id `<job id>#payload`, a payload that is kept apart."""
 
@@ -60,6 +129,12 @@ class JobRecord(Model):
     id = UnicodeAttribute(hash_key=True)
     agenda = AgendaIndex()
     overdue = OverdueIndex()
+    venue = VenueIndex()
+    user = UserIndex()
+    batch = BatchIndex()
+    search = SearchIndex()
+    venue_search = VenueSearchIndex()
+    fingerprint = FingerprintIndex()
 
 
 class KeyRecord(Model):
@@ -89,6 +164,17 @@ class LimitRecord(Model):
     id = UnicodeAttribute(hash_key=True)
 
 
+class SubjectIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Audit entries by what was acted on; whole, since an entry is small and is what is asked for."""
+
+    class Meta:
+        index_name = "subject"
+        projection = AllProjection()
+
+    sj = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
 class AuditRecord(Model):
     """What an operator did, by day."""
 
@@ -97,6 +183,7 @@ class AuditRecord(Model):
 
     day = UnicodeAttribute(hash_key=True)
     id = UnicodeAttribute(range_key=True)
+    subject = SubjectIndex()
 
 
 class DueIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped

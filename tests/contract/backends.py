@@ -11,19 +11,24 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ReadTimeoutError
 
+from chalicelib.aws.audit_log import DynamoAuditLog
 from chalicelib.aws.clients import Clients
+from chalicelib.aws.job_index import DynamoJobIndex
 from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
 from chalicelib.aws.job_store import DynamoJobStore
 from chalicelib.aws.leases import DynamoLeases
 from chalicelib.aws.rate_limiter import DynamoLimiter
 from chalicelib.aws.schedule_store import DynamoScheduleStore
 from chalicelib.aws.tables import Tables
+from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received, ScheduleStore
 from chalicelib.domain.ratelimit import LIMITS
+from chalicelib.domain.search import JobIndex
 from tests.fakes import MemoryLeases, MemoryQueue, MemoryStore
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_schedules import MemoryScheduleStore
+from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
 from tests.template import table
 
 SHOWN = timedelta(seconds=2)  # visibility time-out of the queues under test
@@ -41,6 +46,12 @@ class Records(Protocol):
     @property
     def schedules(self) -> ScheduleStore: ...
 
+    @property
+    def index(self) -> JobIndex: ...
+
+    @property
+    def audit_log(self) -> AuditLog: ...
+
     def limiter(self) -> Limiter:
         """Return the limiter as one more container has it."""
         ...
@@ -57,6 +68,8 @@ class MemoryRecords:
         self.store = MemoryStore()
         self.leases = MemoryLeases()
         self.schedules = MemoryScheduleStore(self.store.audit)
+        self.index = MemoryJobIndex(self.store)
+        self.audit_log = MemoryAuditLog(self.store.audit)
         self._limiter = MemoryLimiter(LIMITS)
 
     def limiter(self) -> Limiter:
@@ -85,6 +98,14 @@ class DynamoRecords:
     def schedules(self) -> DynamoScheduleStore:
         return DynamoScheduleStore(self.client, self.tables)
 
+    @property
+    def index(self) -> DynamoJobIndex:
+        return DynamoJobIndex(self.client, self.tables)
+
+    @property
+    def audit_log(self) -> DynamoAuditLog:
+        return DynamoAuditLog(self.client, self.tables)
+
     def limiter(self) -> Limiter:
         return DynamoLimiter(self.client, self.tables, LIMITS)
 
@@ -99,7 +120,7 @@ class DynamoRecords:
         item: dict[str, Any] | None = answer.get("Item")
         return item
 
-    def index(self, name: str, hash_key: str, value: str) -> list[str]:
+    def indexed(self, name: str, hash_key: str, value: str) -> list[str]:
         """Return the ids under a hash key of an index, in its order."""
         answer = self.client.query(
             TableName=self.tables.jobs,

@@ -1,0 +1,54 @@
+"""Reading the audit log in DynamoDB: a partition per day, and an index by what was acted on."""
+
+from datetime import date
+from typing import Any
+
+from pynamodb.expressions.operand import Path
+
+from chalicelib.aws.attributes import Item, read_moment, read_text, text
+from chalicelib.aws.failures import read
+from chalicelib.aws.tables import AuditRecord, Tables, connect
+from chalicelib.domain.job import VenueId
+from chalicelib.domain.ports import Entry
+
+
+class DynamoAuditLog:
+    """The entries behind `domain.audit.AuditLog`; the client must not retry by itself (see `failures.py`)."""
+
+    def __init__(self, client: Any, tables: Tables) -> None:
+        self._table = connect(AuditRecord, tables.audit_log, client)
+
+    def of_day(self, day: date, *, below: str | None, limit: int) -> list[Entry]:
+        """Return the entries of a day in UTC, the latest first."""
+        return self._query(day.isoformat(), below, limit, None)
+
+    def of_subject(self, subject: str, *, below: str | None, limit: int) -> list[Entry]:
+        """Return the entries about a subject, the latest first."""
+        return self._query(subject, below, limit, "subject")
+
+    def _query(self, hash_key: str, below: str | None, limit: int, index: str | None) -> list[Entry]:
+        answer = read(
+            self._table.query,
+            hash_key,
+            range_key_condition=None if below is None else Path("id") < text(below),
+            index_name=index,
+            consistent_read=index is None,
+            limit=limit,
+            scan_index_forward=False,
+        )
+        return [entry(item) for item in answer["Items"]]
+
+
+def entry(item: Item) -> Entry:
+    """Return the audit entry of a record."""
+    return Entry(
+        id=read_text(item["id"]),
+        at=read_moment(item["at"]),
+        actor=read_text(item["ac"]),
+        action=read_text(item["do"]),
+        subject=read_text(item["sj"]),
+        venue_id=VenueId(read_text(item["ve"])) if "ve" in item else None,
+        reason=read_text(item["re"]),
+        before=read_text(item["bf"]) if "bf" in item else None,
+        after=read_text(item["af"]) if "af" in item else None,
+    )
