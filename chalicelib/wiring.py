@@ -37,10 +37,12 @@ from chalicelib.service.health import Health
 from chalicelib.service.intake import Intake
 from chalicelib.service.keyring import KeyRing
 from chalicelib.service.limits import Limits
+from chalicelib.service.manage import Manage
 from chalicelib.service.read import Read
 from chalicelib.service.run_schedules import RunSchedules
 from chalicelib.service.schedule_intake import ScheduleIntake
 from chalicelib.service.schedules import Schedules
+from chalicelib.service.steering import Steering
 from chalicelib.service.submit import Submit
 from chalicelib.settings import Settings, parse_token_keys
 from chalicelib.system import SystemChance, SystemClock, ThreadCrew
@@ -83,6 +85,7 @@ class Service:
     intake: Intake
     submit: Submit
     read: Read
+    steering: Steering
     stops: Stops
     health: Health
     execute: Execute
@@ -137,6 +140,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         intake=intake,
         submit=submit,
         read=Read(adapters.store),
+        steering=Steering(_manage(adapters, types, timing)),
         stops=_stops(adapters, types),
         health=_health(settings, adapters),
         execute=_execute(adapters, types, timing),
@@ -178,6 +182,18 @@ def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -
         crew=adapters.crew,
         journal=adapters.journal,
         limiter=adapters.limiter,
+        timing=timing,
+    )
+
+
+def _manage(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -> Manage:
+    return Manage(
+        store=adapters.store,
+        queue=adapters.queue,
+        types=types,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
         timing=timing,
     )
 

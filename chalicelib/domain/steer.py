@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
 
+from chalicelib.domain import job as moves
 from chalicelib.domain.job import Job, Reason, State, rest, restart
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import Policy
@@ -18,6 +19,9 @@ class Resolution(StrEnum):
     RETRY = "retry"
 
 
+WAITING = frozenset({State.QUEUED, State.SCHEDULED, State.RETRYING})
+
+
 @dataclass(frozen=True, slots=True)
 class NotAllowed:
     """The job stands where this may not be done: a stable code and what to do instead."""
@@ -28,11 +32,20 @@ class NotAllowed:
 
 def cancel(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
     """Cancel a job that waits and of which surely nothing has happened."""
-    if job.state not in (State.QUEUED, State.SCHEDULED, State.RETRYING):
+    if job.state not in WAITING:
         return NotAllowed("not_cancellable", f"A job that is {job.state} cannot be cancelled.")
     if job.doubt is not None or job.begun or job.poll is not None:
         return NotAllowed("effect_begun", "Its effect may have begun, so it can no longer be cancelled.")
     return rest(job, State.CANCELLED, policy, now=now)
+
+
+def promote(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
+    """Let a waiting job run now; one in doubt or at its provider keeps the pace that its look-ups need."""
+    if job.state not in WAITING:
+        return NotAllowed("not_promotable", f"A job that is {job.state} cannot be promoted.")
+    if job.doubt is not None or job.poll is not None:
+        return NotAllowed("effect_begun", "Its effect may have begun, so it waits for what came of it.")
+    return moves.promote(job, policy, now=now)
 
 
 def retry(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:

@@ -20,7 +20,15 @@ from chalicelib.wiring import service
 P = ParamSpec("P")
 
 # Routes that may start an effect. Cancelling, pausing and reading must work while a count does not.
-MAY_MOVE_MONEY = frozenset({("POST", "/v1/jobs"), ("POST", "/v1/schedules/{schedule_id}/run")})
+MAY_MOVE_MONEY = frozenset(
+    {
+        ("POST", "/v1/jobs"),
+        ("POST", "/v1/jobs/{job_id}/retry"),
+        ("POST", "/v1/jobs/{job_id}/promote"),
+        ("POST", "/v1/jobs/{job_id}/resolve"),
+        ("POST", "/v1/schedules/{schedule_id}/run"),
+    }
+)
 
 # How the caller of the request in hand stands; each request is answered in one thread.
 _standing: ContextVar[Standing | None] = ContextVar("standing", default=None)

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from chalicelib.domain.errors import ActionRefused, NotFound, StoreUnsure
-from chalicelib.domain.job import Job, JobId, State, VenueId, same_write
+from chalicelib.domain.errors import ActionRefused, BatchPending, NotFound, QueueMismatch, StoreUnsure
+from chalicelib.domain.job import AT_REST, Job, JobId, State, VenueId, same_write
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import Key
-from chalicelib.domain.policies import TIMING, Policy, Timing
+from chalicelib.domain.policies import TIMING, Policy, Tier, Timing
 from chalicelib.domain.ports import (
     Chance,
     Change,
@@ -22,22 +22,23 @@ from chalicelib.domain.ports import (
     Saved,
     Unsure,
 )
-from chalicelib.domain.steer import NotAllowed, Resolution, cancel, resolve, retry
+from chalicelib.domain.steer import WAITING, NotAllowed, Resolution, cancel, promote, resolve, retry
 from chalicelib.service.writing import TRIES
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Who wants something done to which job, and why; None as venue is any venue."""
+    """Who wants something done to which job, and why; None as venue is any venue, as queue any queue."""
 
     job_id: JobId
     venue_id: VenueId | None
     actor: str
     reason: str
+    queue: Tier | None = None
 
 
 class Manage:
-    """The use cases behind retry, cancel and resolve."""
+    """The use cases behind retry, cancel, promote and resolve."""
 
     def __init__(
         self,
@@ -61,13 +62,18 @@ class Manage:
     def cancel(self, order: Order) -> Job:
         """Cancel a waiting job: no provider call for it starts after this returns.
 
-        Raises NotFound, ActionRefused, StoreRefused or StoreUnsure, as the others do.
+        Raises NotFound, QueueMismatch, ActionRefused, BatchPending, StoreRefused or StoreUnsure, as the
+        others do.
         """
         return self._act("cancel", order, lambda job, policy: cancel(job, policy, now=self._clock.now()))
 
     def retry(self, order: Order) -> Job:
         """Let a failed or cancelled job start anew."""
         return self._act("retry", order, lambda job, policy: retry(job, policy, now=self._clock.now()))
+
+    def promote(self, order: Order) -> Job:
+        """Let a waiting job run now."""
+        return self._act("promote", order, lambda job, policy: promote(job, policy, now=self._clock.now()))
 
     def resolve(self, order: Order, resolution: Resolution) -> Job:
         """End the doubt about a parked job."""
@@ -83,13 +89,18 @@ class Manage:
             job = self._store.load(order.job_id, order.venue_id)
             if job is None:
                 raise NotFound
+            if job.stage is not None:
+                raise BatchPending
+            if order.queue not in (None, job.tier):
+                raise QueueMismatch(f"The job is in the queue {job.tier}: name that, or none.")
             if lost is not None and same_write(lost, job):
                 return self._done(action, order, job)
             after = decide(job, self._types[job.type].policy(self._timing))
             if isinstance(after, NotAllowed):
                 raise ActionRefused(after.code, after.message, state=job.state)
             entry = self._entry(action, order, job, after)
-            key = self._key_of(job) if after.state is State.QUEUED else None
+            anew = job.state in AT_REST and after.state is State.QUEUED
+            key = self._key_of(job) if anew else None
             match self._store.save_audited(Change(job, after), entry, take_back=key):
                 case Saved():
                     return self._done(action, order, after)
@@ -118,7 +129,7 @@ class Manage:
 
     def _done(self, action: str, order: Order, job: Job) -> Job:
         self._journal.note(action, jobId=job.id, actor=order.actor, state=job.state)
-        if job.state is State.QUEUED:
+        if job.state in WAITING:
             # Not sent, or not surely: the agenda has the job, `dispatch` sends it.
             self._queue.send([Message(job.id, job.venue_id, job.tier, job.lane)])
         return job

@@ -14,7 +14,7 @@ from chalice.test import HTTPResponse
 
 from app import app
 from chalicelib import wiring
-from chalicelib.domain.job import UserId
+from chalicelib.domain.job import JobId, State, UserId
 from chalicelib.domain.jobtype import PLATFORM_ONLY, JobType
 from chalicelib.domain.policies import Role
 from chalicelib.jobtypes import discover
@@ -53,9 +53,28 @@ MAY_READ: dict[tuple[Role, str], tuple[int, bool]] = {
     (Role.ADMIN, "other"): (200, True),
     (Role.ADMIN, "none"): (200, True),
 }
+# What operators do to one job of OWN: the status unless the job's own state is in the way.
+MAY_STEER: dict[tuple[Role, str], int] = {
+    (Role.USER, "own"): 403,
+    (Role.USER, "other"): 403,
+    (Role.USER, "none"): 403,
+    (Role.VENUE_ADMIN, "own"): 200,
+    (Role.VENUE_ADMIN, "other"): 404,
+    (Role.VENUE_ADMIN, "none"): 403,
+    (Role.SERVICE, "own"): 403,
+    (Role.SERVICE, "other"): 403,
+    (Role.SERVICE, "none"): 403,
+    (Role.ADMIN, "own"): 200,
+    (Role.ADMIN, "other"): 200,
+    (Role.ADMIN, "none"): 200,
+}
 ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/jobs"): MAY_SUBMIT,
     ("GET", "/v1/jobs/{job_id}"): MAY_READ,
+    ("DELETE", "/v1/jobs/{job_id}"): MAY_STEER,
+    ("POST", "/v1/jobs/{job_id}/retry"): MAY_STEER,
+    ("POST", "/v1/jobs/{job_id}/promote"): MAY_STEER,
+    ("POST", "/v1/jobs/{job_id}/resolve"): MAY_STEER,
     ("GET", "/v1/schedules"): "admin",
     ("POST", "/v1/schedules"): "admin",
     ("GET", "/v1/schedules/{schedule_id}"): "admin",
@@ -107,7 +126,7 @@ def test_every_route_and_method_has_its_row() -> None:
 
 
 def test_every_role_and_venue_has_its_cell() -> None:
-    assert set(MAY_SUBMIT) == set(MAY_READ) == set(CELLS)
+    assert set(MAY_SUBMIT) == set(MAY_READ) == set(MAY_STEER) == set(CELLS)
 
 
 def test_every_job_type_has_its_row() -> None:
@@ -136,6 +155,31 @@ def test_who_may_read_what(front: Front, role: Role, venue: str, job_type: str) 
         data = response.json_body["data"]
         example = dict(TYPES[job_type].example)
         assert data == (example if whole else dict.fromkeys(example, "[redacted]"))
+
+
+@pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule is MAY_STEER])
+@pytest.mark.parametrize("job_type", TYPES)
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_steer_what(
+    front: Front, role: Role, venue: str, job_type: str, method: str, path: str
+) -> None:
+    sample = JobId(submitted(front, job_type, userId="caller"))
+    job = front.store.jobs[sample]
+    state = {"retry": State.FAILED, "resolve": State.PARKED}.get(path.split("/")[-1], job.state)
+    front.store.jobs[sample] = job = replace(job, state=state)
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    body = b'{"resolution": "failed", "reason": "Looked."}' if path.endswith("resolve") else b"{}"
+    answers = [
+        front.client.http.request(method, path.replace("{job_id}", each), headers=headers, body=body)
+        for each in (sample, "job_9")
+    ]
+    allowed = MAY_STEER[role, venue] == 200
+    assert answers[0].status_code == MAY_STEER[role, venue]
+    assert answers[1].status_code == (404 if allowed else MAY_STEER[role, venue])
+    assert (front.store.jobs[sample] != job) == bool(front.store.audit) == allowed
+    if not allowed:
+        assert everything(answers[0]) == everything(answers[1])
 
 
 @pytest.mark.parametrize("job_type", TYPES)

@@ -22,7 +22,7 @@ STRIPE, SES = {"secretsmanager:GetSecretValue"}, {"ses:SendEmail", "ses:SendRawE
 MAY: dict[str, set[str]] = {
     "api_handler": {
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
-        *("dynamodb:DeleteItem", "dynamodb:Query"),
+        *("dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:PartiQLUpdate"),
         *("sqs:SendMessage", "sqs:GetQueueAttributes", "secretsmanager:GetSecretValue"),
     },
     "consume_money": CONSUMES | STRIPE,
