@@ -15,6 +15,8 @@ from queue_service.commands import COMMANDS
 from queue_service.completion import candidates
 from queue_service.show import fields, table
 
+from chalicelib.domain.job import ClaimId, State, rest, run
+from chalicelib.domain.policies import Tier
 from chalicelib.jobtypes import discover
 from tests.front import Front
 from tests.functional.openapi_tools import ROOT, served
@@ -56,6 +58,65 @@ def test_a_payload_comes_from_a_file_or_from_standard_input(
         monkeypatch.setattr(sys, "stdin", given)
         assert main(["jobs", "submit", "payment.process", "-", "--key", "2"]) == 0
     assert len(front.store.jobs) == 2
+
+
+def test_a_job_is_cancelled_and_retried_with_a_reason(front: Front, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "submit", "payment.process", PAYMENT]) == 0
+    [job_id] = front.store.jobs
+    assert main(["jobs", "promote", job_id]) == 0
+    for action, state in (("cancel", "cancelled"), ("retry", "queued")):
+        capsys.readouterr()
+        assert main(["jobs", action, job_id, "--reason", f"{action} it", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["status"] == state
+    assert [entry.reason for entry in front.store.audit][-2:] == ["cancel it", "retry it"]
+    assert main(["jobs", "retry", job_id]) == 1
+    assert "409 not_retryable" in capsys.readouterr().err
+
+
+def test_a_queue_is_paused_and_resumed(front: Front, capsys: pytest.CaptureFixture[str]) -> None:
+    until = "2099-03-01T12:00:00Z"
+    assert main(["queues", "pause", "money", "--reason", "The bank is down", "--until", until, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "paused"
+    [pause] = front.store.controls.entries
+    assert (pause.value, pause.reason, pause.until is not None) == ("money", "The bank is down", True)
+    assert main(["queues", "resume", "money"]) == 0
+    assert "open" in capsys.readouterr().out
+    assert not front.store.controls.paused(Tier.MONEY, front.clock.now())
+
+
+@pytest.mark.parametrize(
+    "what", [["--provider", "stripe"], ["--venue", "venue-1"], ["--type", "email.send"], ["--all"]]
+)
+def test_one_thing_is_stopped_and_goes_on(
+    front: Front, capsys: pytest.CaptureFixture[str], what: list[str]
+) -> None:
+    assert main(["stops", "set", *what, "--reason", "Chargebacks"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["scope", "value", "since", "until", "owner", "reason"]
+    assert what[0] == f"--{row.split()[0]}"
+    assert main(["stops", "lift", *what, "--reason", "Mended"]) == 0
+    assert capsys.readouterr().out == "Nothing.\n"
+    assert [entry.reason for entry in front.store.audit] == ["Chargebacks", "Mended"]
+
+
+@pytest.mark.parametrize("what", [[], ["--all", "--venue", "venue-1"]])
+def test_a_stop_of_nothing_or_of_two_things_is_not_asked_for(
+    front: Front, capsys: pytest.CaptureFixture[str], what: list[str]
+) -> None:
+    assert main(["stops", "set", *what, "--reason", "x"]) == 2
+    assert "Name one thing" in capsys.readouterr().err
+    assert front.store.audit == []
+
+
+def test_a_parked_job_is_resolved(front: Front) -> None:
+    assert main(["jobs", "submit", "payment.process", PAYMENT]) == 0
+    [job] = front.store.jobs.values()
+    now = front.clock.now()
+    running = run(job, claim_id=ClaimId("c"), lease_until=now, now=now)
+    policy = discover()["payment.process"].policy()
+    front.store.jobs[job.id] = rest(running, State.PARKED, policy, now=now)
+    assert main(["jobs", "resolve", job.id, "completed", "--reason", "seen at Stripe"]) == 0
+    assert front.store.jobs[job.id].state is State.COMPLETED
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,29 @@ class Client:
             self._patience.sleep(pause)
             pause = min(pause * 1.5, 5.0)
 
+    def cancel(self, job_id: str, *, reason: str | None = None) -> Mapping[str, Any]:
+        """Cancel a job that waits. Raises Refused (409) where something may have happened.
+
+        Like the other actions it is not asked for again when its answer is lost: read the job then.
+        """
+        return self._steer("DELETE", _job(job_id), reason=reason)
+
+    def retry(self, job_id: str, *, reason: str | None = None) -> Mapping[str, Any]:
+        """Let a failed or cancelled job start anew."""
+        return self._steer("POST", f"{_job(job_id)}/retry", reason=reason)
+
+    def promote(self, job_id: str, *, reason: str | None = None) -> Mapping[str, Any]:
+        """Let a waiting job run now."""
+        return self._steer("POST", f"{_job(job_id)}/promote", reason=reason)
+
+    def resolve(self, job_id: str, resolution: str, *, reason: str) -> Mapping[str, Any]:
+        """End the doubt about a parked job: `completed`, or, where nothing happened, `failed` or `retry`."""
+        return self._steer("POST", f"{_job(job_id)}/resolve", reason=reason, resolution=resolution)
+
+    def _steer(self, method: str, path: str, **body: str | None) -> Mapping[str, Any]:
+        done: Mapping[str, Any] = self._transport.call(method, path, body=_present(**body))
+        return done
+
     def call(
         self, method: str, path: str, *, query: Query | None = None, body: Mapping[str, Any] | None = None
     ) -> Any:

@@ -15,7 +15,7 @@ from queue_service.client import Client
 
 Arguments = argparse.Namespace
 QUEUES = ("money", "communication", "background")
-STATES = ("queued", "scheduled", "running", "retrying", "completed", "failed", "parked", "cancelled")
+RESOLUTIONS = ("completed", "failed", "retry")
 
 
 class Unusable(Exception):
@@ -100,6 +100,22 @@ def _wait(client: Client, given: Arguments) -> Mapping[str, Any]:
     return client.wait(given.job, timeout=timedelta(seconds=given.timeout)).raw
 
 
+def _cancel(client: Client, given: Arguments) -> Mapping[str, Any]:
+    return client.cancel(given.job, reason=given.reason)
+
+
+def _retry(client: Client, given: Arguments) -> Mapping[str, Any]:
+    return client.retry(given.job, reason=given.reason)
+
+
+def _promote(client: Client, given: Arguments) -> Mapping[str, Any]:
+    return client.promote(given.job, reason=given.reason)
+
+
+def _resolve(client: Client, given: Arguments) -> Mapping[str, Any]:
+    return client.resolve(given.job, given.resolution, reason=given.reason)
+
+
 def _schedules(client: Client, given: Arguments) -> Table:
     rows = list(islice(client.pages("/v1/schedules", "schedules"), given.limit))
     return Table(rows, ("id", "name", "cronExpression", "timeZone", "active", "nextRun"))
@@ -116,10 +132,53 @@ def _run_schedule(client: Client, given: Arguments) -> Mapping[str, Any]:
     return done
 
 
+def _pause(client: Client, given: Arguments) -> Mapping[str, Any]:
+    body = {"reason": given.reason} | ({} if given.until is None else {"until": given.until})
+    paused: Mapping[str, Any] = client.call("POST", f"/v1/queues/{given.queue}/pause", body=body)
+    return paused
+
+
+def _resume(client: Client, given: Arguments) -> Mapping[str, Any]:
+    resumed: Mapping[str, Any] = client.call("POST", f"/v1/queues/{given.queue}/resume", body=_reason(given))
+    return resumed
+
+
+def _stop(client: Client, given: Arguments) -> Table:
+    until = {} if given.until is None else {"until": given.until}
+    return _stops(client.call("POST", "/v1/rate-limits/emergency-stop", body=_what(given) | until))
+
+
+def _end_stop(client: Client, given: Arguments) -> Table:
+    return _stops(client.call("POST", "/v1/rate-limits/resume", body=_what(given)))
+
+
+def _what(given: Arguments) -> dict[str, Any]:
+    """Return the one thing that is to be stopped or resumed, and why."""
+    named = {"provider": given.provider, "venueId": given.venue, "type": given.type}
+    what = {name: value for name, value in named.items() if value is not None}
+    what |= {"scope": "all"} if given.all else {}
+    if len(what) != 1:
+        raise Unusable("Name one thing: --provider, --venue, --type or --all.")
+    return {**what, "reason": given.reason}
+
+
+def _stops(answer: Mapping[str, Any]) -> Table:
+    return Table(answer["stops"], ("scope", "value", "since", "until", "owner", "reason"))
+
+
 def _reason(given: Arguments) -> dict[str, Any]:
     return {} if given.reason is None else {"reason": given.reason}
 
 
+WHY = _option("--reason", "why, for the audit log", required=True)
+UNTIL = _option("--until", "ends by itself then: ISO 8601 with its offset", metavar="MOMENT")
+QUEUE = _option("queue", "the queue", choices=QUEUES)
+WHAT = (
+    _option("--provider", "a provider, or a group of them, such as stripe"),
+    _option("--venue", "a venue"),
+    _option("--type", "a job type"),
+    _option("--all", "everything", action="store_true"),
+)
 COMMANDS: tuple[Command, ...] = (
     Command(
         "jobs",
@@ -145,7 +204,25 @@ COMMANDS: tuple[Command, ...] = (
         (JOB, _option("--timeout", "give up after", type=float, default=300.0, metavar="SECONDS")),
         _wait,
     ),
+    Command("jobs", "cancel", "cancel a waiting job", (JOB, REASON), _cancel),
+    Command("jobs", "retry", "let a failed or cancelled job start anew", (JOB, REASON), _retry),
+    Command("jobs", "promote", "let a waiting job run now", (JOB, REASON), _promote),
+    Command(
+        "jobs",
+        "resolve",
+        "end the doubt about a parked job by what was found out at the provider",
+        (
+            JOB,
+            _option("resolution", "failed and retry assert that nothing happened", choices=RESOLUTIONS),
+            WHY,
+        ),
+        _resolve,
+    ),
     Command("schedules", "list", "list the schedules", (LIMIT,), _schedules),
     Command("schedules", "show", "show a schedule and its next runs", (SCHEDULE,), _schedule),
+    Command("queues", "pause", "begin no job of a queue any more", (QUEUE, WHY, UNTIL), _pause),
+    Command("queues", "resume", "end a queue's pause", (QUEUE, REASON), _resume),
+    Command("stops", "set", "stop a provider, a venue, a type or everything", (*WHAT, WHY, UNTIL), _stop),
+    Command("stops", "lift", "end such a stop", (*WHAT, WHY), _end_stop),
     Command("schedules", "run", "run a schedule now, once", (SCHEDULE, REASON), _run_schedule),
 )
