@@ -38,6 +38,7 @@ from chalicelib.service.intake import Intake
 from chalicelib.service.keyring import KeyRing
 from chalicelib.service.limits import Limits
 from chalicelib.service.manage import Manage
+from chalicelib.service.rate_limits import RateLimits
 from chalicelib.service.read import Read
 from chalicelib.service.run_schedules import RunSchedules
 from chalicelib.service.schedule_intake import ScheduleIntake
@@ -87,6 +88,7 @@ class Service:
     read: Read
     steering: Steering
     stops: Stops
+    rate_limits: RateLimits
     health: Health
     execute: Execute
     dispatch: Dispatch
@@ -142,6 +144,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         read=Read(adapters.store),
         steering=Steering(_manage(adapters, types, timing)),
         stops=_stops(adapters, types),
+        rate_limits=_rate_limits(adapters),
         health=_health(settings, adapters),
         execute=_execute(adapters, types, timing),
         dispatch=_dispatch(adapters, types, timing),
@@ -156,6 +159,16 @@ def _stops(adapters: Adapters, types: Mapping[str, JobType]) -> Stops:
     return Stops(
         store=adapters.store,
         types=types,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
+    )
+
+
+def _rate_limits(adapters: Adapters) -> RateLimits:
+    return RateLimits(
+        adapters.limiter,
+        adapters.store,
         clock=adapters.clock,
         chance=adapters.chance,
         journal=adapters.journal,
