@@ -10,7 +10,7 @@ from typing import Any
 from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.http import control, docs, health, job_actions, jobs, rate_limits, schedules
+from chalicelib.http import batches, control, docs, health, job_actions, jobs, rate_limits, schedules
 from chalicelib.http.cors import answer_preflights, cors
 from chalicelib.http.views import one_shape
 from chalicelib.wiring import service
@@ -22,6 +22,7 @@ app = Chalice(app_name="queue-service", configure_logs=False)
 app.register_middleware(cors, "http")
 app.register_middleware(one_shape, "http")
 app.register_blueprint(jobs.routes, url_prefix="/v1")
+app.register_blueprint(batches.routes, url_prefix="/v1")
 app.register_blueprint(job_actions.routes, url_prefix="/v1")
 app.register_blueprint(schedules.routes, url_prefix="/v1")
 app.register_blueprint(control.routes, url_prefix="/v1")

@@ -30,6 +30,7 @@ from chalicelib.domain.ports import (
 from chalicelib.domain.providers import Mailer, Payments, Providers
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
+from chalicelib.service.batch import Batch
 from chalicelib.service.control import Stops
 from chalicelib.service.dispatch import Dispatch
 from chalicelib.service.execute import Execute
@@ -45,6 +46,7 @@ from chalicelib.service.schedule_intake import ScheduleIntake
 from chalicelib.service.schedules import Schedules
 from chalicelib.service.steering import Steering
 from chalicelib.service.submit import Submit
+from chalicelib.service.submit_together import SubmitTogether
 from chalicelib.settings import Settings, parse_token_keys
 from chalicelib.system import SystemChance, SystemClock, ThreadCrew
 
@@ -85,6 +87,7 @@ class Service:
     types: Mapping[str, JobType]
     intake: Intake
     submit: Submit
+    batch: Batch
     read: Read
     steering: Steering
     stops: Stops
@@ -141,6 +144,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         types=types,
         intake=intake,
         submit=submit,
+        batch=_batch(adapters, intake, submit, timing),
         read=Read(adapters.store),
         steering=Steering(_manage(adapters, types, timing)),
         stops=_stops(adapters, types),
@@ -173,6 +177,18 @@ def _rate_limits(adapters: Adapters) -> RateLimits:
         chance=adapters.chance,
         journal=adapters.journal,
     )
+
+
+def _batch(adapters: Adapters, intake: Intake, submit: Submit, timing: Timing) -> Batch:
+    together = SubmitTogether(
+        store=adapters.store,
+        queue=adapters.queue,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
+        timing=timing,
+    )
+    return Batch(intake, submit, together, adapters.chance)
 
 
 def _health(settings: Settings, adapters: Adapters) -> Health:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from chalice.app import Blueprint, Request, Response
 
 from chalicelib.domain.jobtype import JobType
-from chalicelib.http import control, health, job_actions, jobs, rate_limits, schedules
+from chalicelib.http import batches, control, health, job_actions, jobs, rate_limits, schedules
 from chalicelib.http.openapi import describe
 from chalicelib.http.operations import Answer, Operation, Operations, Shapes
 from chalicelib.http.page import POLICY, page
@@ -112,6 +112,7 @@ OPERATIONS: Operations = {
 # A module of views adds its own two mappings here.
 CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
     (jobs.OPERATIONS, jobs.SCHEMAS),
+    (batches.OPERATIONS, batches.SCHEMAS),
     (job_actions.OPERATIONS, job_actions.SCHEMAS),
     (schedules.OPERATIONS, schedules.SCHEMAS),
     (control.OPERATIONS, control.SCHEMAS),

@@ -65,7 +65,7 @@ def answer(error: Exception, journal: Journal) -> Response:
         journal.alarm("request_unavailable", error=type(error).__name__)
     if isinstance(error, RateLimited):
         return _limited(error)
-    return _error(status, error.code, error.message, _details(error))
+    return _error(status, error.code, error.message, details_of(error))
 
 
 def _limited(error: RateLimited) -> Response:
@@ -89,7 +89,8 @@ def _status(error: Exception) -> int | None:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
 
 
-def _details(error: QueueServiceError) -> tuple[Problem, ...]:
+def details_of(error: QueueServiceError) -> tuple[Problem, ...]:
+    """Return what an answer says of single fields, beside its message."""
     match error:
         case InvalidRequest():
             return error.problems

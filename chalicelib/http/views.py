@@ -23,6 +23,7 @@ P = ParamSpec("P")
 MAY_MOVE_MONEY = frozenset(
     {
         ("POST", "/v1/jobs"),
+        ("POST", "/v1/jobs/batch"),
         ("POST", "/v1/jobs/{job_id}/retry"),
         ("POST", "/v1/jobs/{job_id}/promote"),
         ("POST", "/v1/jobs/{job_id}/resolve"),

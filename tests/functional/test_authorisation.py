@@ -3,6 +3,7 @@
 `own`, `other` and `none` say how the token's venue stands to the job's: the same, another, or none at all.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -70,6 +71,7 @@ MAY_STEER: dict[tuple[Role, str], int] = {
 }
 ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/jobs"): MAY_SUBMIT,
+    ("POST", "/v1/jobs/batch"): MAY_SUBMIT,
     ("GET", "/v1/jobs/{job_id}"): MAY_READ,
     ("DELETE", "/v1/jobs/{job_id}"): MAY_STEER,
     ("POST", "/v1/jobs/{job_id}/retry"): MAY_STEER,
@@ -142,6 +144,22 @@ def test_every_job_type_has_its_row() -> None:
 def test_who_may_submit_what(front: Front, role: Role, venue: str, job_type: str) -> None:
     token = front.token(role, sub="caller", venue=VENUES[venue])
     response = front.post(body(job_type, onBehalfOf={"venueId": OWN}), token=token)
+    venues, platform = MAY_SUBMIT[role, venue]
+    assert response.status_code == (venues if SUBMITTED_BY[job_type] == "venues" else platform)
+    jobs = list(front.store.jobs.values())
+    assert [job.venue_id for job in jobs] == ([OWN] if response.status_code == 201 else [])
+
+
+@pytest.mark.parametrize("stop", [True, False], ids=["together", "each"])
+@pytest.mark.parametrize("job_type", TYPES)
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_submit_what_in_a_batch(
+    front: Front, role: Role, venue: str, job_type: str, stop: bool
+) -> None:
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    batch = {"jobs": [body(job_type, onBehalfOf={"venueId": OWN})], "options": {"stopOnError": stop}}
+    response = front.client.http.post("/v1/jobs/batch", headers=headers, body=json.dumps(batch).encode())
     venues, platform = MAY_SUBMIT[role, venue]
     assert response.status_code == (venues if SUBMITTED_BY[job_type] == "venues" else platform)
     jobs = list(front.store.jobs.values())

@@ -22,7 +22,7 @@ STRIPE, SES = {"secretsmanager:GetSecretValue"}, {"ses:SendEmail", "ses:SendRawE
 MAY: dict[str, set[str]] = {
     "api_handler": {
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
-        *("dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:PartiQLUpdate"),
+        *("dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:PartiQLUpdate", "dynamodb:PartiQLInsert"),
         *("sqs:SendMessage", "sqs:GetQueueAttributes", "secretsmanager:GetSecretValue"),
     },
     "consume_money": CONSUMES | STRIPE,
@@ -33,6 +33,7 @@ MAY: dict[str, set[str]] = {
     "consume_background_express": CONSUMES,
     "dispatch": {
         *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
+        *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:PartiQLDelete"),  # batches of all or nothing
         *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:SendMessage"),
     },
     "run_schedules": {
