@@ -46,7 +46,7 @@ def test_any_one_fault_at_any_io_point_breaks_no_invariant(letter: EffectClass, 
             if not report.struck:
                 break
             assert report.violation is None, f"{report.seed}, {fault} after {skip} others: {report.violation}"
-            assert sum(report.states.values()) >= 1
+            assert report.events > 5, "something happens, whether or not it comes to a job"
             skip += 1
         if fault not in ("stale", "duplicate", "hang"):  # those need something to have happened before
             assert skip > 0, f"{letter} has no point at which {fault} could strike"
