@@ -10,7 +10,18 @@ from typing import Any
 from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent
 
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.http import batches, control, docs, health, job_actions, jobs, rate_limits, schedules
+from chalicelib.http import (
+    audit,
+    batches,
+    control,
+    dead_letters,
+    docs,
+    health,
+    job_actions,
+    jobs,
+    rate_limits,
+    schedules,
+)
 from chalicelib.http.cors import answer_preflights, cors
 from chalicelib.http.views import one_shape
 from chalicelib.wiring import service
@@ -27,6 +38,8 @@ app.register_blueprint(job_actions.routes, url_prefix="/v1")
 app.register_blueprint(schedules.routes, url_prefix="/v1")
 app.register_blueprint(control.routes, url_prefix="/v1")
 app.register_blueprint(rate_limits.routes, url_prefix="/v1")
+app.register_blueprint(dead_letters.routes, url_prefix="/v1")
+app.register_blueprint(audit.routes, url_prefix="/v1")
 app.register_blueprint(health.routes)
 app.register_blueprint(docs.routes)
 answer_preflights(app)  # after the last route

@@ -12,6 +12,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, cast
 
 from chalicelib import jobtypes
+from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Lane, Tier, Timing
 from chalicelib.domain.ports import (
@@ -28,16 +29,20 @@ from chalicelib.domain.ports import (
     ScheduleStore,
 )
 from chalicelib.domain.providers import Mailer, Payments, Providers
+from chalicelib.domain.search import JobIndex
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
+from chalicelib.service.audit import Audit
 from chalicelib.service.batch import Batch
 from chalicelib.service.control import Stops
+from chalicelib.service.dead_letters import DeadLetters
 from chalicelib.service.dispatch import Dispatch
 from chalicelib.service.execute import Execute
 from chalicelib.service.health import Health
 from chalicelib.service.intake import Intake
 from chalicelib.service.keyring import KeyRing
 from chalicelib.service.limits import Limits
+from chalicelib.service.listing import Listing
 from chalicelib.service.manage import Manage
 from chalicelib.service.rate_limits import RateLimits
 from chalicelib.service.read import Read
@@ -61,6 +66,8 @@ class Adapters:
     """What stands behind the ports."""
 
     store: JobStore
+    index: JobIndex
+    audit_log: AuditLog
     schedules: ScheduleStore
     queue: JobQueue
     inboxes: Callable[[Tier, Lane], Inbox]
@@ -89,6 +96,9 @@ class Service:
     submit: Submit
     batch: Batch
     read: Read
+    listing: Listing
+    dead_letters: DeadLetters
+    audit: Audit
     steering: Steering
     stops: Stops
     rate_limits: RateLimits
@@ -146,6 +156,9 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         submit=submit,
         batch=_batch(adapters, intake, submit, timing),
         read=Read(adapters.store),
+        listing=Listing(store=adapters.store, index=adapters.index, types=types, timing=timing),
+        dead_letters=DeadLetters(store=adapters.store, index=adapters.index),
+        audit=Audit(adapters.audit_log, clock=clock, timing=timing),
         steering=Steering(_manage(adapters, types, timing)),
         stops=_stops(adapters, types),
         rate_limits=_rate_limits(adapters),
@@ -267,7 +280,9 @@ def _schedules(adapters: Adapters, intake: Intake, runs: RunSchedules) -> Schedu
 
 def on_aws(settings: Settings) -> Adapters:
     """Make the adapters that this stage runs on; nothing connects yet."""
+    from chalicelib.aws.audit_log import DynamoAuditLog
     from chalicelib.aws.clients import Clients
+    from chalicelib.aws.job_index import DynamoJobIndex
     from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
     from chalicelib.aws.job_store import DynamoJobStore
     from chalicelib.aws.leases import DynamoLeases
@@ -290,6 +305,8 @@ def on_aws(settings: Settings) -> Adapters:
     urls = settings.queues.lanes
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
+        index=DynamoJobIndex(clients.dynamodb, tables),
+        audit_log=DynamoAuditLog(clients.dynamodb, tables),
         schedules=DynamoScheduleStore(clients.dynamodb, tables),
         queue=SqsJobQueue(clients.sqs, urls, settings.queues.dead_letters),
         inboxes=lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane]),

@@ -28,6 +28,7 @@ from tests.fakes import (
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_quotas import MemoryQuotas
 from tests.fakes_schedules import MemoryScheduleStore
+from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
 
 SECRET = "a secret of the tests, of 64 bytes and more so that every HMAC may take it"
 ISSUER, AUDIENCE = "tickettoken", "tickettoken-platform"
@@ -83,9 +84,12 @@ class Front:
         self.limiter = MemoryLimiter()
         self.quotas = MemoryQuotas()
         self.schedules.audit = self.store.audit
+        self.index = MemoryJobIndex(self.store)
         self.client = Client(app)
         adapters = wiring.Adapters(
             store=self.store,
+            index=self.index,
+            audit_log=MemoryAuditLog(self.store.audit),
             schedules=self.schedules,
             queue=self.queue,
             inboxes=self.queue.inbox,

@@ -8,7 +8,17 @@ from hashlib import sha256
 from chalice.app import Blueprint, Request, Response
 
 from chalicelib.domain.jobtype import JobType
-from chalicelib.http import batches, control, health, job_actions, jobs, rate_limits, schedules
+from chalicelib.http import (
+    audit,
+    batches,
+    control,
+    dead_letters,
+    health,
+    job_actions,
+    jobs,
+    rate_limits,
+    schedules,
+)
 from chalicelib.http.openapi import describe
 from chalicelib.http.operations import Answer, Operation, Operations, Shapes
 from chalicelib.http.page import POLICY, page
@@ -116,6 +126,8 @@ CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
     (job_actions.OPERATIONS, job_actions.SCHEMAS),
     (schedules.OPERATIONS, schedules.SCHEMAS),
     (control.OPERATIONS, control.SCHEMAS),
+    (dead_letters.OPERATIONS, dead_letters.SCHEMAS),
+    (audit.OPERATIONS, audit.SCHEMAS),
     (rate_limits.OPERATIONS, rate_limits.SCHEMAS),
     (health.OPERATIONS, health.SCHEMAS),
     (OPERATIONS, {}),

@@ -1,5 +1,7 @@
 """The shapes of the answers about jobs, as `service/read.py` makes them."""
 
+from collections.abc import Mapping
+
 from chalicelib.domain.job import Reason, State
 from chalicelib.domain.policies import ATTEMPTS, PRIORITIES, Tier
 from chalicelib.http.operations import COUNT, MOMENT, TEXT, Shape, Shapes, listed, nullable, record, ref
@@ -44,38 +46,46 @@ RECEIPT: Shape = record(
     },
     {"reason": REASON, "result": RESULT, "error": ref("Failure")},
 )
-JOB: Shape = record(
-    {
-        "id": ID,
-        "queue": QUEUE,
-        "type": TEXT,
-        "venueId": TEXT,
-        "data": {
-            "type": "object",
-            "description": 'The payload; values are "[redacted]" for a service\'s token.',
-        },
-        "state": STATE,
-        "progress": {
-            "type": "integer",
-            "enum": [0, 50, 100],
-            "description": "0 waiting, 50 begun, 100 completed.",
-        },
-        "attempts": COUNT,
-        "maxAttempts": COUNT,
-        "priority": PRIORITY,
-        "createdAt": MOMENT,
-        "processedAt": nullable(MOMENT),
-        "finishedAt": nullable(MOMENT),
-        "history": listed(ref("Attempt")),
+ROW: Mapping[str, Shape] = {
+    "id": ID,
+    "queue": QUEUE,
+    "type": TEXT,
+    "venueId": TEXT,
+    "state": STATE,
+    "progress": {
+        "type": "integer",
+        "enum": [0, 50, 100],
+        "description": "0 waiting, 50 begun, 100 completed.",
     },
-    {
-        "reason": REASON,
-        "scheduledFor": MOMENT,
-        "nextAttemptAt": MOMENT,
-        "result": RESULT,
-        "error": ref("Failure"),
-        "batchId": {**TEXT, "description": "The batch that it came in."},
-        "batchIndex": {**COUNT, "description": "Its place there, from 0."},
+    "attempts": COUNT,
+    "maxAttempts": COUNT,
+    "priority": PRIORITY,
+    "createdAt": MOMENT,
+    "processedAt": nullable(MOMENT),
+    "finishedAt": nullable(MOMENT),
+}
+IF_ANY: Mapping[str, Shape] = {
+    "reason": REASON,
+    "scheduledFor": MOMENT,
+    "nextAttemptAt": MOMENT,
+    "result": RESULT,
+    "error": ref("Failure"),
+    "batchId": {**TEXT, "description": "The batch that it came in."},
+    "batchIndex": {**COUNT, "description": "Its place there, from 0."},
+}
+WHOLE: Mapping[str, Shape] = {
+    **ROW,
+    "data": {
+        "type": "object",
+        "description": 'The payload; values are "[redacted]" for a service\'s token.',
     },
-)
-SCHEMAS: Shapes = {"Attempt": ATTEMPT, "Failure": FAILURE, "Job": JOB, "Receipt": RECEIPT}
+    "history": listed(ref("Attempt")),
+}
+SCHEMAS: Shapes = {
+    "Attempt": ATTEMPT,
+    "Failure": FAILURE,
+    "Job": record(WHOLE, IF_ANY),
+    "JobRow": record(ROW, IF_ANY),
+    "Jobs": record({"jobs": listed(ref("JobRow")), "cursor": nullable(TEXT)}),
+    "Receipt": RECEIPT,
+}

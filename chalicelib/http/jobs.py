@@ -1,12 +1,14 @@
-"""The jobs of the API: submit one, read one."""
+"""The jobs of the API: submit one, list them, read one."""
 
 from chalice.app import Blueprint, Response
 
 from chalicelib.http import job_shapes
 from chalicelib.http.errors import reply
 from chalicelib.http.operations import IDEMPOTENCY_KEY, JOB_ID, Answer, Operation, Operations, Parameter, ref
-from chalicelib.http.views import body_of, only, principal_of, query_of, view
-from chalicelib.service.read import receipt
+from chalicelib.http.paging import CURSOR, LIMIT, limit_of, place_cursor, place_of
+from chalicelib.http.views import body_of, only, parameters_of, principal_of, query_of, view
+from chalicelib.service.listing import FILTERS
+from chalicelib.service.read import receipt, row
 from chalicelib.wiring import service
 
 routes = Blueprint(__name__)
@@ -24,6 +26,18 @@ def create_job() -> Response:
     return reply(200 if accepted.deduplicated else 201, receipt(accepted))
 
 
+@routes.route("/jobs", methods=["GET"], content_types=[])
+@view
+def list_jobs() -> Response:
+    """List the jobs that a caller may see."""
+    request = routes.current_request
+    principal = principal_of(request)
+    asked = parameters_of(request, *FILTERS, "cursor", "limit")
+    listing, limit = service().listing, limit_of(asked)
+    page, place = listing.page(asked, principal, after=place_of(asked), limit=limit)
+    return reply(200, {"jobs": [row(job) for job in page], "cursor": place_cursor(place)})
+
+
 @routes.route("/jobs/{job_id}", methods=["GET"], content_types=[])
 @view
 def read_job(job_id: str) -> Response:
@@ -35,7 +49,36 @@ def read_job(job_id: str) -> Response:
 
 SCHEMAS = job_shapes.SCHEMAS
 QUEUE = Parameter("queue", "query", job_shapes.QUEUE, "The job's queue; checked if it is sent.")
+ABOUT = {
+    "queue": "Of this queue.",
+    "state": "In this state.",
+    "type": "Of this job type; older names are accepted.",
+    "venueId": "Of this venue. A service must name one; a venue's token has its own.",
+    "batchId": "Of this batch of the venue.",
+    "from": "Accepted at this moment or later.",
+    "to": "Accepted before this moment.",
+    "fingerprint": "Dead letters and parked jobs of this type and error code.",
+    "key": "The job that this idempotency key of a caller stands for; venue and type must be named, too.",
+}
 OPERATIONS: Operations = {
+    ("GET", "/v1/jobs"): Operation(
+        id="listJobs",
+        tag="jobs",
+        summary="List jobs",
+        who="user for jobs made on its behalf, venue_admin for its own venue, service for the venue that it "
+        "names, admin",
+        about="The latest accepted first; open jobs of all venues, which only an administrator sees, in the "
+        "order in which they will be looked at. Of all venues at once only what failed, is parked or open can "
+        "be listed. A page reads a bounded number of records: it may be short, or empty, and have a cursor all "
+        "the same; the last one has none. A job may take a second to appear. Data and history are left out.",
+        parameters=(
+            *(Parameter(name, "query", FILTERS[name], about) for name, about in ABOUT.items()),
+            CURSOR,
+            LIMIT,
+        ),
+        answers={200: Answer("A page of jobs.", ref("Jobs"))},
+        refusals=(403,),
+    ),
     ("POST", "/v1/jobs"): Operation(
         id="submitJob",
         tag="jobs",

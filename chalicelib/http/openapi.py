@@ -19,6 +19,7 @@ TAGS: Mapping[str, str] = {
     "jobs": "Submit jobs, read them, steer them.",
     "schedules": "Jobs that come round by the clock.",
     "control": "Stop and resume: queues, providers, venues, types, everything.",
+    "audit": "What operators did.",
     "operations": "Health, and this description.",
 }
 HEADERS: Mapping[str, tuple[Shape, str]] = {

@@ -73,19 +73,26 @@ def receipt(accepted: Accepted) -> dict[str, Any]:
         },
     }
     if accepted.deduplicated:
-        answer |= _present(reason=job.reason, result=job.result, error=_error(job.error))
+        answer |= _present(reason=job.reason, result=job.result, error=error_of(job.error))
     return answer
 
 
 def view(job: Job, *, whole: bool) -> dict[str, Any]:
     """Return a job as callers see it; unless `whole`, the values of its data are blanked and the keys kept."""
     data = job.payload or {}
+    return row(job) | {
+        "data": data if whole else dict.fromkeys(data, REDACTED),
+        "history": [_attempt(attempt) for attempt in job.history],
+    }
+
+
+def row(job: Job) -> dict[str, Any]:
+    """Return a job as lists show it: all but its data and its history."""
     shown: dict[str, Any] = {
         "id": job.id,
         "queue": job.tier,
         "type": job.type,
         "venueId": job.venue_id,
-        "data": data if whole else dict.fromkeys(data, REDACTED),
         "state": job.state,
         "progress": progress(job),
         "attempts": job.attempts,
@@ -94,14 +101,13 @@ def view(job: Job, *, whole: bool) -> dict[str, Any]:
         "createdAt": moment(job.created_at),
         "processedAt": moment(job.processed_at),
         "finishedAt": moment(job.finished_at),
-        "history": [_attempt(attempt) for attempt in job.history],
     }
     return shown | _present(
         reason=job.reason,
         scheduledFor=moment(job.due) if job.state is State.SCHEDULED else None,
         nextAttemptAt=moment(job.next_attempt_at) if job.state in WAITING else None,
         result=job.result,
-        error=_error(job.error),
+        error=error_of(job.error),
         batchId=job.batch_id,
         batchIndex=job.batch_index,
     )
@@ -132,7 +138,8 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _error(failure: Failure | None) -> dict[str, Any] | None:
+def error_of(failure: Failure | None) -> dict[str, Any] | None:
+    """Return what a caller sees of what went wrong."""
     if failure is None:
         return None
     return {"code": failure.code, "message": failure.message, **_present(reference=failure.reference)}

@@ -54,6 +54,21 @@ MAY_READ: dict[tuple[Role, str], tuple[int, bool]] = {
     (Role.ADMIN, "other"): (200, True),
     (Role.ADMIN, "none"): (200, True),
 }
+# GET /v1/jobs?venueId=OWN, with a job of OWN, made on behalf of nobody: the status, and whether it is shown.
+MAY_LIST: dict[tuple[Role, str], tuple[int, bool]] = {
+    (Role.USER, "own"): (200, False),
+    (Role.USER, "other"): (200, False),
+    (Role.USER, "none"): (200, False),
+    (Role.VENUE_ADMIN, "own"): (200, True),
+    (Role.VENUE_ADMIN, "other"): (403, False),
+    (Role.VENUE_ADMIN, "none"): (403, False),
+    (Role.SERVICE, "own"): (200, True),
+    (Role.SERVICE, "other"): (200, True),
+    (Role.SERVICE, "none"): (200, True),
+    (Role.ADMIN, "own"): (200, True),
+    (Role.ADMIN, "other"): (200, True),
+    (Role.ADMIN, "none"): (200, True),
+}
 # What operators do to one job of OWN: the status unless the job's own state is in the way.
 MAY_STEER: dict[tuple[Role, str], int] = {
     (Role.USER, "own"): 403,
@@ -72,6 +87,7 @@ MAY_STEER: dict[tuple[Role, str], int] = {
 ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/jobs"): MAY_SUBMIT,
     ("POST", "/v1/jobs/batch"): MAY_SUBMIT,
+    ("GET", "/v1/jobs"): MAY_LIST,
     ("GET", "/v1/jobs/{job_id}"): MAY_READ,
     ("DELETE", "/v1/jobs/{job_id}"): MAY_STEER,
     ("POST", "/v1/jobs/{job_id}/retry"): MAY_STEER,
@@ -87,6 +103,8 @@ ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/queues/{tier}/resume"): "admin",
     ("POST", "/v1/rate-limits/emergency-stop"): "admin",
     ("POST", "/v1/rate-limits/resume"): "admin",
+    ("GET", "/v1/queues/{tier}/dead-letters"): "admin",
+    ("GET", "/v1/audit"): "admin",
     ("GET", "/v1/rate-limits"): "admin",
     ("GET", "/v1/rate-limits/{key}"): "admin",
     ("PUT", "/v1/rate-limits/{key}"): "admin",
@@ -132,7 +150,7 @@ def test_every_route_and_method_has_its_row() -> None:
 
 
 def test_every_role_and_venue_has_its_cell() -> None:
-    assert set(MAY_SUBMIT) == set(MAY_READ) == set(MAY_STEER) == set(CELLS)
+    assert set(MAY_SUBMIT) == set(MAY_READ) == set(MAY_LIST) == set(MAY_STEER) == set(CELLS)
 
 
 def test_every_job_type_has_its_row() -> None:
@@ -214,6 +232,19 @@ def test_a_user_reads_the_jobs_made_on_its_behalf_and_no_others(
     assert (mine.status_code, mine.json_body["data"]) == (200, dict(TYPES[job_type].example))
     theirs = front.get(f"/v1/jobs/{sample}", token=front.token("user", sub="user-8", venue=VENUES[venue]))
     assert theirs.status_code == 404
+
+
+@pytest.mark.parametrize("job_type", TYPES)
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_list_what(front: Front, role: Role, venue: str, job_type: str) -> None:
+    sample = submitted(front, job_type)
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    response = front.get(f"/v1/jobs?venueId={OWN}", token=token)
+    status, shows = MAY_LIST[role, venue]
+    assert response.status_code == status
+    if status == 200:
+        assert [job["id"] for job in response.json_body["jobs"]] == ([sample] if shows else [])
+        assert all(not job.keys() & {"data", "history"} for job in response.json_body["jobs"])
 
 
 def test_a_user_does_not_read_what_its_name_submitted_as_something_else(front: Front) -> None:

@@ -484,7 +484,7 @@ class TestReading:
 
 class TestShape:
     @pytest.mark.parametrize(
-        ("method", "path"), [("PUT", "/v1/jobs"), ("GET", "/v1/jobs"), ("POST", "/health")]
+        ("method", "path"), [("PUT", "/v1/jobs"), ("DELETE", "/v1/jobs"), ("POST", "/health")]
     )
     def test_an_unknown_method_is_405_with_those_that_are_known(
         self, front: Front, method: str, path: str
