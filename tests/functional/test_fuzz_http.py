@@ -104,7 +104,7 @@ odd_bodies = st.one_of(
 )
 
 
-ROUTES = ["/v1/jobs", "/v1/jobs/job_1", "/health", "/ready"]
+ROUTES = ["/v1/jobs", "/v1/jobs/batch", "/v1/jobs/job_1", "/health", "/ready"]
 
 
 def job_path(job_id: str) -> str:
@@ -182,6 +182,27 @@ def test_a_mutated_body_breaks_nothing(front: Front, raw: bytes, key: str | None
     response = front.post(raw, key=key)
     holds_shape(response)
     assert response.status_code in (200, 201, 400, 409)
+
+
+@share(0.1)
+@given(
+    jobs=st.lists(st.one_of(valid_bodies, valid_bodies, odd_bodies), max_size=4),
+    options=st.dictionaries(st.sampled_from(["stopOnError", "validateAll"]), st.booleans()),
+)
+def test_a_batch_of_anything_accepts_what_is_valid(
+    front: Front, jobs: list[Any], options: dict[str, bool]
+) -> None:
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {front.token()}"}
+    body = json.dumps({"jobs": jobs, "options": options}).encode()
+    response = front.client.http.post("/v1/jobs/batch", headers=headers, body=body)
+    told = response.json_body
+    assert response.status_code in (201, 207, 400), response.body
+    if response.status_code == 400:
+        assert {"error", "message"} <= told.keys()
+        return
+    assert [each["index"] for each in told["jobs"] + told["errors"]] or not jobs
+    assert {each["index"] for each in told["jobs"]}.isdisjoint(each["index"] for each in told["errors"])
+    assert told["successful"] + told["failed"] == told["total"] == len(jobs)
 
 
 @share(0.1)

@@ -200,7 +200,10 @@ class Schedule:
         given = chance.choice(("batch", "batch", "key", None))
         for _ in range(chance.choice((1, 1, 2))):
             when = chance.choice((0, 50, 300, 30 * SECOND, 3 * MINUTE))
-            self.world.at(when, lambda: self._submit_together(data, given, 4))
+            if chance.random() < 0.25:
+                self.world.at(when, lambda: self._submit_each(data, given, 4))
+            else:
+                self.world.at(when, lambda: self._submit_together(data, given, 4))
             self.world.at(when + chance.choice((100, 300, SECOND)), self._stray)
 
     def _stray(self) -> None:
@@ -211,15 +214,47 @@ class Schedule:
             self.watch.strays.add(body)
             self.queues.put(job.tier, job.lane, body)
 
+    def _submit_each(self, data: Sequence[dict[str, Any]], given: str | None, tries: int) -> None:
+        process = self._process("api")
+        submissions = self._submissions(data, given)
+        done = False
+
+        def again() -> None:
+            if tries > 1 and not done:
+                self._submit_each(data, given, tries - 1)
+
+        def submit() -> None:
+            nonlocal done
+            use_case = Submit(
+                store=SimStore(process, self.store),
+                queue=SimQueue(process, self.queues),
+                clock=process,
+                chance=process,
+                journal=process,
+            )
+            verdicts = use_case.submit_each(submissions)
+            done = all(isinstance(verdict, Accepted | KeyConflict) for verdict in verdicts)
+            for each, verdict in zip(data, verdicts, strict=True):
+                if isinstance(verdict, Accepted):
+                    self._answered(verdict, each, natural=given is None)
+                elif isinstance(verdict, KeyConflict):
+                    self._conflicts(verdict, each)
+
+        process.start(submit)
+        self.world.at(self.world.now + self.world.chance.choice((2, 31)) * SECOND, again)
+
+    def _submissions(self, data: Sequence[dict[str, Any]], given: str | None) -> list[Submission]:
+        return [
+            self._submission(each, None if given is None else f"{given}-{place}", (0, 3, 5))
+            for place, each in enumerate(data)
+        ]
+
     def _submit_together(self, data: Sequence[dict[str, Any]], given: str | None, tries: int) -> None:
         # Whatever an acceptance of one job may rely on, a batch is safe from callers that write on for long.
         process = Process(self.world, f"batch-{self._started}", 29)
         self._started += 1
         store = SimStore(process, self.store)
-        submissions = [
-            self._submission(each, None if given is None else f"{given}-{place}", (0, 3, 5))
-            for place, each in enumerate(data)
-        ]
+        submissions = self._submissions(data, given)
         answered = False
 
         def again() -> None:

@@ -21,6 +21,7 @@ from chalicelib.domain.job import (
     KeyId,
     Poll,
     Reason,
+    StageId,
     State,
     UserId,
     VenueId,
@@ -62,10 +63,14 @@ attempts = st.builds(
 )
 
 
+NONE: st.SearchStrategy[StageId | None] = st.none()
+
+
 @st.composite
-def jobs(draw: st.DrawFn) -> Job:
+def jobs(draw: st.DrawFn, stages: st.SearchStrategy[StageId | None] = NONE) -> Job:
     state = draw(st.sampled_from(State))
     rests = state in AT_REST
+    stage = draw(stages)
     apart = draw(st.booleans())
     return Job(
         id=JobId(draw(names)),
@@ -85,12 +90,12 @@ def jobs(draw: st.DrawFn) -> Job:
         state=state,
         next_attempt_at=draw(moments),
         max_attempts=draw(counts),
-        next_look=None if rests else draw(moments),
+        next_look=None if rests or stage is not None else draw(moments),
         version=draw(st.integers(1, 2**40)),
         fence=draw(counts),
         generation=draw(counts),
         attempts=draw(counts),
-        looks=0 if rests else draw(counts),
+        looks=0 if rests or stage is not None else draw(counts),
         overdue=False if rests else draw(st.booleans()),
         reason=draw(maybe(st.sampled_from(Reason))),
         claim_id=draw(maybe(words.map(ClaimId))),
@@ -108,10 +113,13 @@ def jobs(draw: st.DrawFn) -> Job:
         finished_at=draw(maybe(moments)),
         expires_at=draw(maybe(moments)),
         history=tuple(draw(st.lists(attempts, max_size=3))),
+        stage=stage,
+        batch_id=draw(maybe(words)),
+        batch_index=draw(maybe(st.integers(0, 99))),
     )
 
 
-@given(jobs())
+@given(jobs(stages=maybe(words.map(StageId))))
 def test_job_comes_back_from_its_record(job: Job) -> None:
     assert records.job(records.job_item(job)) == job
 
@@ -193,6 +201,7 @@ keys = st.builds(
     job_id=names.map(JobId),
     payload_hash=words,
     natural=st.booleans(),
+    stage=maybe(names.map(StageId)),
     created_at=moments,
     period=st.integers(0, 10**11).map(lambda value: timedelta(milliseconds=value)),
 )
