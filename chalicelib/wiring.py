@@ -34,6 +34,7 @@ from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.service.audit import Audit
 from chalicelib.service.batch import Batch
+from chalicelib.service.clone import Clone
 from chalicelib.service.control import Stops
 from chalicelib.service.dead_letters import DeadLetters
 from chalicelib.service.dispatch import Dispatch
@@ -159,7 +160,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         listing=Listing(store=adapters.store, index=adapters.index, types=types, timing=timing),
         dead_letters=DeadLetters(store=adapters.store, index=adapters.index),
         audit=Audit(adapters.audit_log, clock=clock, timing=timing),
-        steering=Steering(_manage(adapters, types, timing)),
+        steering=Steering(_manage(adapters, types, timing), _clone(adapters, intake, submit)),
         stops=_stops(adapters, types),
         rate_limits=_rate_limits(adapters),
         health=_health(settings, adapters),
@@ -225,6 +226,17 @@ def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -
         journal=adapters.journal,
         limiter=adapters.limiter,
         timing=timing,
+    )
+
+
+def _clone(adapters: Adapters, intake: Intake, submit: Submit) -> Clone:
+    return Clone(
+        store=adapters.store,
+        intake=intake,
+        submit=submit,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
     )
 
 

@@ -119,6 +119,12 @@ class MemoryStore(MemoryBatches):
     def add(self, job: Job) -> bool:
         return self.add_free(job)
 
+    def add_audited(self, job: Job, entry: Entry) -> bool:
+        with self._lock:
+            added = self.add_free(job)
+            self.audit += [entry] * added
+            return added
+
     def add_free(self, job: Job) -> bool:
         with self._lock:
             if job.id in self.jobs:

@@ -61,13 +61,23 @@ class DynamoJobStore(DynamoBatches):
 
     def add(self, job: Job) -> bool:
         """Write a job that does not exist yet, its payload first where that is kept apart."""
-        payload = records.payload_item(job)
-        if payload is not None:
-            # One that is there already is this one: a job id stands for one payload hash, by its key.
-            self._put(self._tables.jobs, payload, "attribute_not_exists(id)")
-            job = replace(job, payload=None, payload_apart=True)
-        item = records.job_item(job)
+        item = records.job_item(self._apart(job))
         return self._put(self._tables.jobs, item, "attribute_not_exists(id)") is None
+
+    def add_audited(self, job: Job, entry: Entry) -> bool:
+        """Write a job that does not exist yet with its audit entry, both or neither."""
+        put = {
+            "TableName": self._tables.jobs,
+            "Item": records.job_item(self._apart(job)),
+            "ConditionExpression": "attribute_not_exists(id)",
+        }
+        try:
+            write(self._client.transact_write_items, TransactItems=[{"Put": put}, self._noted(entry)])
+        except ConditionRefused as refused:
+            if refused.answer["CancellationReasons"][0]["Code"] == "ConditionalCheckFailed":
+                return False
+            raise StoreRefused from refused  # another transaction has one of them in hand at this moment
+        return True
 
     def load(self, job_id: JobId, venue_id: VenueId | None) -> Job | None:
         """Return a job, whole, if it exists and belongs to the venue."""
@@ -172,6 +182,15 @@ class DynamoJobStore(DynamoBatches):
         keys[tables.audit_log] = {"Keys": [nobody | {"day": text("ping")}]}
         keys[tables.schedules] = {"Keys": [nobody | {"kd": text("ping")}]}
         read(self._client.batch_get_item, RequestItems=keys)
+
+    def _apart(self, job: Job) -> Job:
+        """Write a payload that is too large for the record, and return what the record is to be."""
+        payload = records.payload_item(job)
+        if payload is None:
+            return job
+        # One that is there already is this one: a job id stands for one payload hash, by its key.
+        self._put(self._tables.jobs, payload, "attribute_not_exists(id)")
+        return replace(job, payload=None, payload_apart=True)
 
     def _put(
         self, table: str, item: Mapping[str, Value], condition: str, values: Mapping[str, Value] | None = None

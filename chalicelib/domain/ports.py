@@ -149,6 +149,10 @@ class JobStore(Stages, Protocol):
         """
         ...
 
+    def add_audited(self, job: Job, entry: Entry) -> bool:
+        """Write a job that an operator has made and its audit entry, both or neither; answers as `add` does."""
+        ...
+
     def take_keys(self, keys: Sequence[Key]) -> list[bool]:
         """Write idempotency records where there are none, each by itself, in one call per 25; no id twice.
 

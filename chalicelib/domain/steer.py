@@ -48,6 +48,13 @@ def promote(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
     return moves.promote(job, policy, now=now)
 
 
+def clone_refusal(job: Job) -> NotAllowed | None:
+    """Say why a job may not be made once more, or None: an effect that may have happened is not repeated."""
+    if job.doubt is None:
+        return None
+    return NotAllowed("outcome_unknown", "Its effect may have happened: resolve it before it is cloned.")
+
+
 def retry(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
     """Let a failed or cancelled job start anew."""
     if job.state is State.PARKED:

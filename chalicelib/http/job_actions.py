@@ -1,12 +1,23 @@
-"""What operators do to one job: cancel, retry, promote, resolve."""
+"""What operators do to one job: cancel, retry, promote, resolve, clone."""
 
 from chalice.app import Blueprint, Response
 
 from chalicelib.http.errors import reply
 from chalicelib.http.job_shapes import ID, STATE
-from chalicelib.http.operations import JOB_ID, TEXT, Answer, Operation, Operations, Shapes, record, ref
-from chalicelib.http.views import body_of, body_or_none_of, principal_of, view
-from chalicelib.service.steering import RESOLVE, STEER, Steered
+from chalicelib.http.operations import (
+    IDEMPOTENCY_KEY,
+    JOB_ID,
+    TEXT,
+    Answer,
+    Operation,
+    Operations,
+    Parameter,
+    Shapes,
+    record,
+    ref,
+)
+from chalicelib.http.views import body_of, body_or_none_of, only, principal_of, view
+from chalicelib.service.steering import CLONE, RESOLVE, STEER, Steered
 from chalicelib.wiring import service
 
 routes = Blueprint(__name__)
@@ -48,11 +59,22 @@ def resolve_job(job_id: str) -> Response:
     return _steered(service().steering.resolve(job_id, body_of(request), principal))
 
 
+@routes.route("/jobs/{job_id}/clone", methods=["POST"], content_types=["application/json"])
+@view
+def clone_job(job_id: str) -> Response:
+    """Make a new job of an old one."""
+    request = routes.current_request
+    principal = principal_of(request)
+    key = only(request, "Idempotency-Key")
+    return _steered(service().steering.clone(job_id, body_or_none_of(request) or {}, principal, key))
+
+
 def _steered(made: Steered) -> Response:
     return reply(200, {"jobId": made.job.id, "status": made.job.state, "message": made.message})
 
 
 SCHEMAS: Shapes = {
+    "Clone": CLONE,
     "Steer": STEER,
     "Resolve": RESOLVE,
     "Steered": record({"jobId": ID, "status": STATE, "message": TEXT}),
@@ -60,7 +82,15 @@ SCHEMAS: Shapes = {
 WHO = "venue_admin for its own venue, admin"
 
 
-def _operation(name: str, summary: str, about: str, done: str, *, body: str = "Steer") -> Operation:
+def _operation(
+    name: str,
+    summary: str,
+    about: str,
+    done: str,
+    *,
+    body: str = "Steer",
+    more: tuple[Parameter, ...] = (),
+) -> Operation:
     return Operation(
         id=name,
         tag="jobs",
@@ -68,8 +98,8 @@ def _operation(name: str, summary: str, about: str, done: str, *, body: str = "S
         who=WHO,
         about=f"{about} The audit log says who did it.",
         body=ref(body),
-        body_required=body != "Steer",
-        parameters=(JOB_ID,),
+        body_required=body == "Resolve",
+        parameters=(JOB_ID, *more),
         answers={200: Answer(done, ref("Steered"))},
         refusals=(403, 404, 409),
     )
@@ -102,5 +132,15 @@ OPERATIONS: Operations = {
         "Say what was found out at the provider: `completed`, or, where nothing happened, `failed` or `retry`.",
         "The job stands as resolved.",
         body="Resolve",
+    ),
+    ("POST", "/v1/jobs/{job_id}/clone"): _operation(
+        "cloneJob",
+        "Clone a job",
+        "A new job with the payload of this one, in which `data` replaces whole keys, held to the rules of "
+        "POST /v1/jobs as they are today. Without a key each request makes one more. 409 `outcome_unknown`: an "
+        "effect of this one may have happened; resolve it first.",
+        "The new job, or the one that the key stands for already.",
+        body="Clone",
+        more=(IDEMPOTENCY_KEY,),
     ),
 }

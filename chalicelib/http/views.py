@@ -27,6 +27,7 @@ MAY_MOVE_MONEY = frozenset(
         ("POST", "/v1/jobs/{job_id}/retry"),
         ("POST", "/v1/jobs/{job_id}/promote"),
         ("POST", "/v1/jobs/{job_id}/resolve"),
+        ("POST", "/v1/jobs/{job_id}/clone"),
         ("POST", "/v1/schedules/{schedule_id}/run"),
     }
 )

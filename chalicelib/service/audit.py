@@ -30,6 +30,7 @@ FILTERS: Mapping[str, Mapping[str, Any]] = {
 }
 USUAL = timedelta(days=30)  # how far back a list goes that says nothing of it
 DAY = timedelta(days=1)
+LATEST = datetime.max.replace(tzinfo=UTC)
 AT_ONCE = 50
 MOST_QUERIES = 31  # of a page; a day without entries takes one, too
 
@@ -69,7 +70,7 @@ class Audit:
         if "subject" in asked:
             parts = self._of_subject(asked["subject"], until, after)
         else:
-            latest = until or self._clock.now() + self._slack
+            latest = min(until or LATEST, self._clock.now() + self._slack)
             parts = self._of_days(_usual(latest) if since is None else since, latest, until, after)
         found: list[Entry] = []
         mark: Mark | None = None
@@ -89,7 +90,7 @@ class Audit:
         """Give the entries query by query, each with where it ended; None: nothing is left before it."""
         day, below = latest.date(), self._roof(until)
         if after is not None and after.day is not None:
-            day, below = after.day, after.id
+            day, below = min(after.day, day), after.id
         while True:
             part = self._log.of_day(day, below=below, limit=AT_ONCE)
             if len(part) == AT_ONCE:

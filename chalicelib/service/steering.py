@@ -8,7 +8,8 @@ from chalicelib.domain.errors import Forbidden, InvalidRequest
 from chalicelib.domain.job import Job, JobId
 from chalicelib.domain.policies import Role, Tier
 from chalicelib.domain.steer import Resolution
-from chalicelib.service.intake import Schema
+from chalicelib.service.clone import Clone
+from chalicelib.service.intake import ENVELOPE, Schema
 from chalicelib.service.manage import Manage, Order
 from chalicelib.service.principal import Principal
 from chalicelib.service.schedule_intake import REASON
@@ -34,6 +35,15 @@ RESOLVE: Mapping[str, Any] = {
         },
     },
 }
+CLONE: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        **STEER["properties"],
+        "data": {"type": "object", "description": "Keys of the payload that are to be others, whole."},
+        "idempotencyKey": ENVELOPE["properties"]["idempotencyKey"],
+    },
+}
 RESOLVED: Mapping[Resolution, str] = {
     Resolution.COMPLETED: "The job is completed, as an operator has found.",
     Resolution.FAILED: "The job has failed, as an operator has found.",
@@ -50,15 +60,16 @@ class Steered:
 
 
 class Steering:
-    """The use cases behind DELETE /v1/jobs/{id} and its retry, promote and resolve.
+    """The use cases behind DELETE /v1/jobs/{id} and its retry, promote, resolve and clone.
 
     Each raises Forbidden before it looks at anything else, InvalidRequest with every problem, and what
     `Manage` raises; a venue's job is there for its own venue and the administrators alone.
     """
 
-    def __init__(self, manage: Manage) -> None:
+    def __init__(self, manage: Manage, clone: Clone) -> None:
         self._manage = manage
-        self._steer, self._resolve = Schema(STEER), Schema(RESOLVE)
+        self._clone = clone
+        self._steer, self._resolve, self._copy = Schema(STEER), Schema(RESOLVE), Schema(CLONE)
 
     def cancel(self, job_id: str, body: Mapping[str, Any], principal: Principal) -> Steered:
         """Cancel a job of which surely nothing has happened."""
@@ -80,6 +91,14 @@ class Steering:
         order = _order(job_id, body, principal, self._resolve)
         resolution = Resolution(body["resolution"])
         return Steered(self._manage.resolve(order, resolution), RESOLVED[resolution])
+
+    def clone(self, job_id: str, body: Mapping[str, Any], principal: Principal, key: str | None) -> Steered:
+        """Make a new job of an old one; with a key, the same one however often it is asked for."""
+        order = _order(job_id, body, principal, self._copy)
+        given = {name: body[name] for name in ("data", "idempotencyKey") if name in body}
+        made = self._clone.clone(order, given, principal, key)
+        message = "The key stands for this job already." if made.deduplicated else f"It is a clone of {job_id}."
+        return Steered(made.job, message)
 
 
 def _order(job_id: str, body: Mapping[str, Any], principal: Principal, schema: Schema) -> Order:

@@ -1,6 +1,6 @@
 """Accepting jobs: the key, the record, the message, in that order, so that no crash loses a 201."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, assert_never
@@ -19,7 +19,7 @@ from chalicelib.domain.job import Accepting, Job, JobId, KeyId, StageId, UserId,
 from chalicelib.domain.jobtype import Facts, JobType
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import TIMING, Timing
-from chalicelib.domain.ports import Chance, Clock, JobQueue, JobStore, Journal
+from chalicelib.domain.ports import Chance, Clock, Entry, JobQueue, JobStore, Journal
 from chalicelib.service.sending import send_accepted
 
 TRIES = 3  # how often a lost reply or a race for a released key is tried again before the caller is asked to
@@ -161,7 +161,14 @@ class Acceptance:
         except StoreUnsure:
             return self.read_back(job)
 
-    def read_back(self, job: Job) -> bool:
+    def add_audited(self, job: Job, entry: Entry) -> bool:
+        """Write the record of a job that an operator has made, and its audit entry; else as `add`."""
+        try:
+            return self._store.add_audited(job, entry)
+        except StoreUnsure:
+            return self.read_back(job, entry)
+
+    def read_back(self, job: Job, entry: Entry | None = None) -> bool:
         """Say whether a record stands that nobody answered for, and write it if it does not.
 
         A record that is found is taken for ours: the key has named this id for nobody else's payload. Raises
@@ -171,7 +178,7 @@ class Acceptance:
             try:
                 if self._store.load(job.id, job.venue_id) is not None:
                     return True
-                return self._store.add(job)
+                return self._store.add(job) if entry is None else self._store.add_audited(job, entry)
             except StoreError:
                 continue
         raise AcceptanceUnknown
@@ -208,13 +215,15 @@ class Submit:
             store=store, queue=queue, clock=clock, chance=chance, journal=journal, timing=timing
         )
 
-    def submit(self, submission: Submission) -> Accepted:
+    def submit(self, submission: Submission, *, audit: Callable[[Job], Entry] | None = None) -> Accepted:
         """Accept a job, or return the one that its key already stands for.
+
+        `audit` gives the entry of an operator who makes the job; it is written with the record, or not at all.
 
         Raises KeyConflict, BatchPending, StoreRefused (nothing was accepted) or AcceptanceUnknown (repeat with
         the same key).
         """
-        return self._submit(submission, self._steps.key(submission))
+        return self._submit(submission, self._steps.key(submission), audit)
 
     def submit_each(self, submissions: Sequence[Submission]) -> list[Accepted | QueueServiceError]:
         """Accept jobs, each by itself, and say of each in order what `submit` returns or raises.
@@ -268,12 +277,15 @@ class Submit:
         except QueueServiceError as error:
             return error
 
-    def _submit(self, submission: Submission, key: Key) -> Accepted:
+    def _submit(
+        self, submission: Submission, key: Key, audit: Callable[[Job], Entry] | None = None
+    ) -> Accepted:
         held = self._steps.hold(key, submission.venue_id)
         if isinstance(held, Job):
             return Accepted(held, deduplicated=True)
         job = self._steps.job(submission, held)
-        return self._answer(job, ours=self._steps.add(job))
+        added = self._steps.add(job) if audit is None else self._steps.add_audited(job, audit(job))
+        return self._answer(job, ours=added)
 
     def _answer(self, job: Job, *, ours: bool) -> Accepted:
         if not ours:

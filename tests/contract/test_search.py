@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.errors import StoreRefused, StoreUnsure
 from chalicelib.domain.job import Job, JobId, Reason, State, UserId, VenueId
 from chalicelib.domain.outcome import Failure, Refused, Retry, Unknown
 from chalicelib.domain.policies import EffectClass, Tier
@@ -23,7 +24,7 @@ from chalicelib.domain.search import (
 from tests.contract.backends import DynamoRecords, Faults, Records
 from tests.contract.lives import added, an_entry, claimed, moved, settled
 from tests.contract.test_job_store_keys import retried
-from tests.factories import VENUE, a_job, a_policy
+from tests.factories import PAYMENT, VENUE, a_job, a_policy
 from tests.fakes import START
 
 OTHER = VenueId("venue-2")
@@ -239,3 +240,44 @@ def test_each_question_is_one_query(dynamo: DynamoRecords, wire: Faults) -> None
     records.audit_log.of_day(START.date(), below=None, limit=9)
     records.audit_log.of_subject("job_1", below=None, limit=9)
     assert wire.calls == ["Query"] * 5
+
+
+# --- a job that comes with its audit entry
+
+
+def test_a_job_and_its_entry_are_written_together_and_once(records: Records) -> None:
+    job = a_job()
+    assert records.store.add_audited(job, an_entry(job, "entry_1"))
+    assert records.store.load(job.id, None) == job
+    assert not records.store.add_audited(job, an_entry(job, "entry_2"))
+    assert records.audited() == ["entry_1"]
+
+
+def test_a_job_with_a_large_payload_comes_whole_with_its_entry(records: Records) -> None:
+    payload = {**PAYMENT, "description": "x" * 3000}
+    assert records.store.add_audited(a_job(payload=payload), an_entry(a_job()))
+    loaded = records.store.load(JobId("job_1"), None)
+    assert loaded is not None
+    assert (loaded.payload, loaded.payload_apart) == (payload, True)
+
+
+def test_a_job_whose_entry_cannot_be_written_is_not_written(dynamo: DynamoRecords) -> None:
+    first, second = a_job("job_1"), a_job("job_2")
+    assert dynamo.store.add_audited(first, an_entry(first, "entry_1"))
+    with pytest.raises(StoreRefused):
+        dynamo.store.add_audited(second, an_entry(second, "entry_1"))
+    assert dynamo.store.load(second.id, None) is None
+
+
+def test_a_job_with_its_entry_whose_reply_is_lost_is_both_or_neither(
+    dynamo: DynamoRecords, wire: Faults
+) -> None:
+    job = a_job()
+    wire.order("TransactWriteItems", wire.lose_request)
+    with pytest.raises(StoreUnsure):
+        dynamo.store.add_audited(job, an_entry(job))
+    assert (dynamo.store.load(job.id, None), dynamo.audited()) == (None, [])
+    wire.order("TransactWriteItems", wire.lose_reply)
+    with pytest.raises(StoreUnsure):
+        dynamo.store.add_audited(job, an_entry(job))
+    assert (dynamo.store.load(job.id, None), dynamo.audited()) == (job, ["entry_1"])

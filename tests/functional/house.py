@@ -82,6 +82,9 @@ class FaultyStore(MemoryStore):
     def add(self, job: Job) -> bool:
         return self._call("add", lambda: super(FaultyStore, self).add(job))
 
+    def add_audited(self, job: Job, entry: Entry) -> bool:
+        return self._call("add_audited", lambda: super(FaultyStore, self).add_audited(job, entry))
+
     def load(self, job_id: JobId, venue_id: VenueId | None) -> Job | None:
         return self._call("load", lambda: super(FaultyStore, self).load(job_id, venue_id))
 

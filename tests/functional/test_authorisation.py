@@ -84,6 +84,7 @@ MAY_STEER: dict[tuple[Role, str], int] = {
     (Role.ADMIN, "other"): 200,
     (Role.ADMIN, "none"): 200,
 }
+MAY_CLONE = MAY_STEER.copy()  # of types that venues may submit; others are cloned by administrators alone
 ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/jobs"): MAY_SUBMIT,
     ("POST", "/v1/jobs/batch"): MAY_SUBMIT,
@@ -93,6 +94,7 @@ ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/jobs/{job_id}/retry"): MAY_STEER,
     ("POST", "/v1/jobs/{job_id}/promote"): MAY_STEER,
     ("POST", "/v1/jobs/{job_id}/resolve"): MAY_STEER,
+    ("POST", "/v1/jobs/{job_id}/clone"): MAY_CLONE,
     ("GET", "/v1/schedules"): "admin",
     ("POST", "/v1/schedules"): "admin",
     ("GET", "/v1/schedules/{schedule_id}"): "admin",
@@ -219,6 +221,25 @@ def test_who_may_steer_what(
     assert answers[1].status_code == (404 if allowed else MAY_STEER[role, venue])
     assert (front.store.jobs[sample] != job) == bool(front.store.audit) == allowed
     if not allowed:
+        assert everything(answers[0]) == everything(answers[1])
+
+
+@pytest.mark.parametrize("job_type", TYPES)
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_clone_what(front: Front, role: Role, venue: str, job_type: str) -> None:
+    sample = submitted(front, job_type, userId="caller")
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    answers = [
+        front.client.http.post(f"/v1/jobs/{each}/clone", headers=headers, body=b"{}")
+        for each in (sample, "job_9")
+    ]
+    status = MAY_CLONE[role, venue]
+    allowed = status == 200 and (role is Role.ADMIN or SUBMITTED_BY[job_type] == "venues")
+    assert answers[0].status_code == (status if allowed or status != 200 else 403)
+    assert answers[1].status_code == (404 if status == 200 else status)
+    assert len(front.store.jobs) - 1 == len(front.store.audit) == allowed
+    if status != 200:
         assert everything(answers[0]) == everything(answers[1])
 
 

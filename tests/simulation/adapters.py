@@ -86,6 +86,9 @@ class SimStore:
     def add(self, job: Job) -> bool:
         return self._single(f"add {job.id}", lambda: self._memory.add(job))
 
+    def add_audited(self, job: Job, entry: Entry) -> bool:
+        return self._single(f"add {job.id} audited", lambda: self._memory.add_audited(job, entry))
+
     def take_keys(self, keys: Sequence[Key]) -> list[bool]:
         return self._each("take key", keys, self._memory.take_free, False)
 
