@@ -1,6 +1,6 @@
 # GNU make 3.81 or newer and a Python 3.11, 3.12 or 3.13; everything else is set up by the first target that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help run demo token test test-full lint types simulate simulate-mutants setup setup-run setup-dev clean
+.PHONY: help run demo token test test-full lint types simulate simulate-mutants mutation setup setup-run setup-dev clean
 
 ROLE ?= admin
 VENUE ?= v1
@@ -40,6 +40,9 @@ simulate: setup-dev ## the simulator over SEEDS=20000 schedules, or SEED=A-123 f
 
 simulate-mutants: setup-dev ## planted protocol bugs, each caught within SEEDS=20000 schedules
 	@exec $(PY) -m tests.simulation --mutants --seeds $(SEEDS)
+
+mutation: setup-dev ## how many planted changes of the core its fast tests notice: at least 85 %, in five minutes or so
+	@exec $(PY) -m local.mutation
 
 setup: setup-dev ## what all of these do first where it is needed: .venv and .venv-aws, by pip
 

@@ -1,5 +1,6 @@
 """Lint, types and every suite, one after another, each with the time it took: `make test`."""
 
+import os
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ def main() -> int:
     )
     if tests.returncode:
         failed.append("tests")
+    if os.environ.get("QS_FULL") and not _passes("mutation", ["local.mutation"]):
+        failed.append("mutation")
     if failed:
         print(f"FAILED: {', '.join(failed)}", flush=True)
     return 1 if failed else 0
