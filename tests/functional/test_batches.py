@@ -1,5 +1,6 @@
 """Batches below the front: each job by itself or all of them together, and what is left when a call fails."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.job import Job, Reason, State, VenueId
 from chalicelib.domain.policies import Role
+from chalicelib.domain.ports import Change, SaveResult, Unsure
 from chalicelib.service.dispatch import Dispatch
 from chalicelib.service.manage import Manage, Order
 from chalicelib.service.principal import Principal
@@ -88,6 +90,14 @@ def test_a_hundred_new_jobs_are_three_calls_of_many_items() -> None:
     assert batches.fate.met == 3
     assert batches.queue.waiting() == 100
     assert batches.journal.actions() == ["accepted"] * 100
+
+
+def test_a_job_that_comes_a_hundred_times_costs_what_one_does() -> None:
+    batches = Batches()
+    verdicts = batches.submit.submit_each(batches.jobs(1) * 100)
+    told = [verdict.deduplicated for verdict in verdicts if isinstance(verdict, Accepted)]
+    assert told == [False] + [True] * 99
+    assert (batches.fate.met, batches.queue.waiting()) == (3, 1)
 
 
 def test_a_job_that_is_refused_takes_no_other_with_it() -> None:
@@ -287,6 +297,36 @@ def test_a_flip_that_nobody_answers_for_is_settled_by_the_abort_that_follows() -
     batches.store.move_stage = silent  # type: ignore[method-assign]  # the same, but three replies are lost
     assert submitted(batches) == "accepted"
     assert len(batches.accepted) == SIZE
+
+
+def test_a_flip_that_is_refused_again_and_again_ends_in_an_abort_and_a_clear_no() -> None:
+    batches = Batches()
+    real, refused = batches.store.move_stage, iter([True, True, True])
+
+    def refusing(before: Stage, after: Stage) -> Stage | None:
+        if next(refused, False):
+            raise StoreRefused
+        return real(before, after)
+
+    batches.store.move_stage = refusing  # type: ignore[method-assign]  # the same, from the fourth time on
+    assert submitted(batches) == "refused"
+    [stage] = batches.store.stages.values()
+    assert stage.state is StageState.ABORTED
+    assert submitted(batches) == "accepted"
+
+
+def test_no_message_goes_for_a_job_that_may_still_be_on_its_stage() -> None:
+    batches = Batches()
+    real, silent = batches.store.save_many, iter([True, True, True])
+
+    def save_many(changes: Sequence[Change]) -> list[SaveResult]:
+        return [Unsure() for _ in changes] if next(silent, False) else real(changes)
+
+    batches.store.save_many = save_many  # type: ignore[method-assign]  # the same, from the fourth time on
+    assert submitted(batches) == "accepted"
+    assert (batches.queue.waiting(), batches.accepted) == (0, [])
+    batches.pass_time()
+    assert batches.queue.waiting() == len(batches.accepted) == SIZE
 
 
 def ended(job: Job) -> Job:
