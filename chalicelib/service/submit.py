@@ -119,6 +119,26 @@ class Acceptance:
                     assert_never(never)
         raise StoreRefused("The idempotency key is being taken by many requests at once; repeat the request.")
 
+    def standing(self, key: Key, venue_id: VenueId) -> Job | None:
+        """Return the job that a key stands for already; None if it is ours, or might be taken over.
+
+        Nothing is taken over. Raises what `hold` raises.
+        """
+        holder = self._take(key, instead_of=None)
+        if holder is None:
+            return None
+        match self._judge(holder, key, venue_id):
+            case keys.Duplicate(job):
+                return job
+            case keys.Conflict(job_id):
+                raise KeyConflict(job_id)
+            case keys.Pending():
+                raise BatchPending
+            case keys.Unfinished() | keys.Released():
+                return None
+            case never:
+                assert_never(never)
+
     def _take(self, key: Key, *, instead_of: Key | None) -> Key | None:
         for _ in range(TRIES):
             try:

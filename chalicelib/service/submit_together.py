@@ -93,21 +93,27 @@ class SubmitTogether:
     def _hold(
         self, stage: Stage, submissions: Sequence[Submission], keys: Sequence[Key], firsts: dict[KeyId, int]
     ) -> dict[int, Job]:
-        """Have every key held for its job on this stage; return the jobs that other keys already stand for."""
+        """Have every key held for its job on this stage; return the jobs that other keys already stand for.
+
+        Released keys are taken over only when nothing else stands in the batch's way: a key that is taken over
+        is lost to the job that had it, which an operator may want to start anew.
+        """
         taken = self._store.take_keys([keys[place] for place in firsts.values()])
+        rest = [place for place, ours in zip(firsts.values(), taken, strict=True) if not ours]
         earlier: dict[int, Job] = {}
-        for place, ours in zip(firsts.values(), taken, strict=True):
-            if ours:
-                continue
-            self._in_time(stage)
-            try:
-                held = self._steps.hold(keys[place], submissions[place].venue_id)
-            except AcceptanceUnknown:
-                raise StoreRefused from None  # a key that is held names a stage that is never flipped
-            except (KeyConflict, BatchPending) as error:
-                raise NotTogether(place, error) from error
-            if isinstance(held, Job):
-                earlier[place] = held
+        for find in (self._steps.standing, self._steps.hold):
+            for place in rest:
+                if place in earlier:
+                    continue
+                self._in_time(stage)
+                try:
+                    found = find(keys[place], submissions[place].venue_id)
+                except AcceptanceUnknown:
+                    raise StoreRefused from None  # a key that is held names a stage that is never flipped
+                except (KeyConflict, BatchPending) as error:
+                    raise NotTogether(place, error) from error
+                if isinstance(found, Job):
+                    earlier[place] = found
         return earlier
 
     def _stage(

@@ -256,6 +256,18 @@ def test_a_batch_takes_over_keys_that_are_released() -> None:
     assert len(batches.accepted) == SIZE + 1
 
 
+def test_a_batch_that_comes_to_nothing_by_a_conflict_has_taken_nobodys_key() -> None:
+    batches = Batches()
+    first, second = batches.jobs(2)
+    declined = batches.submit.submit(first).job
+    batches.store.jobs[declined.id] = ended(declined)
+    batches.submit.submit(replace(second, key="k"))
+    with pytest.raises(NotTogether):
+        batches.together.submit([*batches.jobs(), batches.house.submission(data={"other": 1}, key="k")])
+
+    assert batches.manage.retry(Order(declined.id, VENUE, "admin-1", "a test")).state is State.QUEUED
+
+
 def test_a_ghosts_key_is_waited_for_while_its_acceptance_may_be_under_way() -> None:
     batches = Batches(Fate(1, Trouble.CRASH_BEFORE))
     with pytest.raises(Crashed):
