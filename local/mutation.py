@@ -21,7 +21,8 @@ OTHERS = (
     "unit/test_moves.py",
     "unit/test_jobtypes.py",
     *(f"functional/test_{name}.py" for name in ("submit", "execute", "dispatch", "manage", "limited")),
-    *(f"functional/test_{name}.py" for name in ("run_schedules", "schedules_api")),
+    *(f"functional/test_{name}.py" for name in ("run_schedules", "schedules_api", "batches", "batches_api")),
+    *(f"functional/test_{name}.py" for name in ("job_actions", "listing_api")),
 )
 FOLDER = ROOT / "build" / "mutation"
 
