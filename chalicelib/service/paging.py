@@ -47,9 +47,7 @@ class Newest:
         """Return the next so many, by one query for each partition."""
         if after is not None and after.next_look is not None:
             raise InvalidRequest([Problem("cursor", NOT_HERE)])
-        ends: list[str] = [] if self.roof is None else [self.roof]
-        ends += [] if after is None else [after.id]
-        below = min(ends, default=None)
+        below = self.roof if after is None else after.id
         found = [
             self.index.newest(partition, below=below, floor=self.floor, limit=count)
             for partition in self.partitions
@@ -92,9 +90,8 @@ def read_page(
 ) -> tuple[list[Job], Place | None]:
     """Return up to `limit` jobs that are wanted, of the next `most`, and the place to go on after.
 
-    None: there are no more. The shelf is asked once, and the records of at most MOST_READ are read.
+    None: there are no more. The shelf is asked once, and the records of `most` are read at the most.
     """
-    most = min(most, MOST_READ)
     places = shelf.places(after, most + 1)
     jobs: list[Job] = []
     for start in range(0, len(places[:most]), AT_ONCE):

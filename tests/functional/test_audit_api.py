@@ -51,12 +51,13 @@ def found(front: Front, **query: str) -> list[str]:
     """Return the ids of all pages."""
     every: list[str] = []
     cursor: str | None = None
-    while True:
+    for _ in range(200):
         answer = ask(front, **query, **({} if cursor is None else {"cursor": cursor}))
         every += [entry["id"] for entry in answer["entries"]]
         cursor = answer["cursor"]
         if cursor is None:
             return every
+    raise AssertionError("it does not come to an end")
 
 
 def log_of(front: Front) -> MemoryAuditLog:
@@ -122,6 +123,16 @@ def test_entries_come_newest_first_over_the_days(front: Front, limit: str) -> No
 def test_two_entries_of_one_millisecond_are_both_found_over_pages(front: Front) -> None:
     every = [noted(front, START - timedelta(hours=1)) for _ in range(3)]
     assert found(front, limit="1") == every[::-1]
+
+
+@pytest.mark.parametrize("query", [{"subject": "job_1"}, {"from": "2026-03-01T00:00:00Z"}], ids=str)
+@pytest.mark.parametrize("limit", ["1", "2", "3", "49", "50", "100"])
+def test_the_pages_of_a_list_are_the_list_and_the_last_has_no_cursor(
+    front: Front, query: dict[str, str], limit: str
+) -> None:
+    every = [noted(front, START - timedelta(minutes=60 - number)) for number in range(60)]
+    assert found(front, limit=limit, **query) == every[::-1]
+    assert ask(front, limit="60", **query)["cursor"] is None
 
 
 @pytest.mark.parametrize(

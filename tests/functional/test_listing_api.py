@@ -77,6 +77,7 @@ def pages(front: Front, role: str = "admin", **query: Any) -> list[list[str]]:
     every: list[list[str]] = []
     cursor: str | None = None
     while not every or cursor is not None:
+        assert len(every) < 100, "it does not come to an end"
         answer = ask(front, role, **query, **({} if cursor is None else {"cursor": cursor}))
         every.append([job["id"] for job in answer["jobs"]])
         cursor = answer["cursor"]
@@ -348,11 +349,27 @@ def test_a_page_asks_as_many_indexes_whatever_the_backlog_and_reads_no_more_than
     assert sum(asked) <= 180
 
 
-def test_a_page_without_further_wishes_reads_what_it_shows(front: Front) -> None:
+@pytest.mark.parametrize(
+    ("role", "query"),
+    [
+        ("venue_admin", {}),
+        ("venue_admin", {"state": "failed"}),
+        ("venue_admin", {"batchId": "b"}),
+        ("user", {}),
+        ("admin", {"state": "failed"}),
+        ("admin", {"state": "failed", "queue": "money"}),
+        ("admin", {"fingerprint": "payment.process:timeout"}),
+        ("admin", {"fingerprint": "payment.process:timeout", "state": "failed"}),
+    ],
+    ids=str,
+)
+def test_a_page_of_what_an_index_has_reads_what_it_shows(
+    front: Front, role: str, query: dict[str, str]
+) -> None:
     for number in range(50):
-        put(front, number)
+        failed(front, number, user_id=UserId("caller"), batch_id="b")
     asked = reads(front)
-    assert len(ask(front, "venue_admin", limit="5")["jobs"]) == 5
+    assert len(ask(front, role, limit="5", **query)["jobs"]) == 5
     assert asked == [5]
 
 
