@@ -19,6 +19,7 @@ from chalicelib.http import (
     health,
     job_actions,
     jobs,
+    queues,
     rate_limits,
     schedules,
 )
@@ -37,6 +38,7 @@ app.register_blueprint(batches.routes, url_prefix="/v1")
 app.register_blueprint(job_actions.routes, url_prefix="/v1")
 app.register_blueprint(schedules.routes, url_prefix="/v1")
 app.register_blueprint(control.routes, url_prefix="/v1")
+app.register_blueprint(queues.routes, url_prefix="/v1")
 app.register_blueprint(rate_limits.routes, url_prefix="/v1")
 app.register_blueprint(dead_letters.routes, url_prefix="/v1")
 app.register_blueprint(audit.routes, url_prefix="/v1")
@@ -95,7 +97,8 @@ def consume_background_express(event: SQSEvent) -> dict[str, Any]:
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def dispatch(event: CloudWatchEvent) -> None:
-    """Send what was accepted and waits for nothing but a message."""
+    """Send what was accepted and waits for nothing but a message; let the event sources follow the controls."""
+    service().sources.follow()
     service().dispatch.run(ends=_ends(event.context))
 
 

@@ -5,7 +5,7 @@ none of it, and the API no provider's.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from os import environ
 from threading import RLock
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from chalicelib import jobtypes
 from chalicelib.domain.audit import AuditLog
+from chalicelib.domain.backlog import Backlog, EventSources
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Lane, Tier, Timing
 from chalicelib.domain.ports import (
@@ -45,15 +46,17 @@ from chalicelib.service.keyring import KeyRing
 from chalicelib.service.limits import Limits
 from chalicelib.service.listing import Listing
 from chalicelib.service.manage import Manage
+from chalicelib.service.queues import Queues
 from chalicelib.service.rate_limits import RateLimits
 from chalicelib.service.read import Read
 from chalicelib.service.run_schedules import RunSchedules
 from chalicelib.service.schedule_intake import ScheduleIntake
 from chalicelib.service.schedules import Schedules
+from chalicelib.service.sources import Sources
 from chalicelib.service.steering import Steering
 from chalicelib.service.submit import Submit
 from chalicelib.service.submit_together import SubmitTogether
-from chalicelib.settings import Settings, parse_token_keys
+from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
 from chalicelib.system import SystemChance, SystemClock, ThreadCrew
 
 if TYPE_CHECKING:
@@ -69,6 +72,8 @@ class Adapters:
     store: JobStore
     index: JobIndex
     audit_log: AuditLog
+    backlog: Backlog
+    event_sources: EventSources | None  # None: there are no mappings to open and close
     schedules: ScheduleStore
     queue: JobQueue
     inboxes: Callable[[Tier, Lane], Inbox]
@@ -102,6 +107,8 @@ class Service:
     audit: Audit
     steering: Steering
     stops: Stops
+    sources: Sources
+    queues: Queues
     rate_limits: RateLimits
     health: Health
     execute: Execute
@@ -145,6 +152,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         journal=journal,
         timing=timing,
     )
+    sources = Sources(store=adapters.store, sources=adapters.event_sources, clock=clock, journal=journal)
     run_schedules = _run_schedules(adapters, intake, submit, timing)
     return Service(
         settings=settings,
@@ -161,7 +169,9 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         dead_letters=DeadLetters(store=adapters.store, index=adapters.index),
         audit=Audit(adapters.audit_log, clock=clock, timing=timing),
         steering=Steering(_manage(adapters, types, timing), _clone(adapters, intake, submit)),
-        stops=_stops(adapters, types),
+        stops=_stops(adapters, types, sources),
+        sources=sources,
+        queues=Queues(backlog=adapters.backlog, store=adapters.store, clock=clock),
         rate_limits=_rate_limits(adapters),
         health=_health(settings, adapters),
         execute=_execute(adapters, types, timing),
@@ -173,13 +183,14 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
     )
 
 
-def _stops(adapters: Adapters, types: Mapping[str, JobType]) -> Stops:
+def _stops(adapters: Adapters, types: Mapping[str, JobType], sources: Sources) -> Stops:
     return Stops(
         store=adapters.store,
         types=types,
         clock=adapters.clock,
         chance=adapters.chance,
         journal=adapters.journal,
+        sources=sources,
     )
 
 
@@ -293,7 +304,9 @@ def _schedules(adapters: Adapters, intake: Intake, runs: RunSchedules) -> Schedu
 def on_aws(settings: Settings) -> Adapters:
     """Make the adapters that this stage runs on; nothing connects yet."""
     from chalicelib.aws.audit_log import DynamoAuditLog
+    from chalicelib.aws.backlog import AwsBacklog
     from chalicelib.aws.clients import Clients
+    from chalicelib.aws.event_sources import LambdaEventSources
     from chalicelib.aws.job_index import DynamoJobIndex
     from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
     from chalicelib.aws.job_store import DynamoJobStore
@@ -306,19 +319,14 @@ def on_aws(settings: Settings) -> Adapters:
     clients = Clients()
     clock = SystemClock()
     names = settings.tables
-    tables = Tables(
-        jobs=names.jobs,
-        idempotency_keys=names.idempotency_keys,
-        queue_controls=names.queue_controls,
-        audit_log=names.audit_log,
-        rate_limits=names.rate_limits,
-        schedules=names.schedules,
-    )
+    tables = Tables(**asdict(names))
     urls = settings.queues.lanes
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
         index=DynamoJobIndex(clients.dynamodb, tables),
         audit_log=DynamoAuditLog(clients.dynamodb, tables),
+        backlog=AwsBacklog(clients.sqs, urls, settings.queues.dead_letters, clients.dynamodb, tables),
+        event_sources=None if settings.stage in OWN_MACHINE else LambdaEventSources(clients, urls),
         schedules=DynamoScheduleStore(clients.dynamodb, tables),
         queue=SqsJobQueue(clients.sqs, urls, settings.queues.dead_letters),
         inboxes=lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane]),

@@ -25,6 +25,7 @@ from tests.fakes import (
     SeededChance,
     SequentialCrew,
 )
+from tests.fakes_backlog import MemoryBacklog, MemoryEventSources
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_quotas import MemoryQuotas
 from tests.fakes_schedules import MemoryScheduleStore
@@ -85,11 +86,15 @@ class Front:
         self.quotas = MemoryQuotas()
         self.schedules.audit = self.store.audit
         self.index = MemoryJobIndex(self.store)
+        self.backlog = MemoryBacklog(self.queue, self.store)
+        self.event_sources = MemoryEventSources()
         self.client = Client(app)
         adapters = wiring.Adapters(
             store=self.store,
             index=self.index,
             audit_log=MemoryAuditLog(self.store.audit),
+            backlog=self.backlog,
+            event_sources=self.event_sources,
             schedules=self.schedules,
             queue=self.queue,
             inboxes=self.queue.inbox,

@@ -38,6 +38,11 @@ class Clients:
         return self._client("sesv2", attempts=1)
 
     @cached_property
+    def functions(self) -> Any:
+        """Event source mappings. Whoever changes them tries again a minute later."""
+        return self._client("lambda", attempts=1)
+
+    @cached_property
     def secrets(self) -> Any:
         """Secrets."""
         return self._client("secretsmanager", attempts=3)

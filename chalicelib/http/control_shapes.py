@@ -15,17 +15,16 @@ STANDING: Shape = record(
         "until": nullable(MOMENT),
     }
 )
+STATE: Shapes = {
+    "queue": TEXT,
+    "state": {"type": "string", "enum": ["open", "paused"]},
+    "stops": listed(ref("Stop")),
+}
 SCHEMAS: Shapes = {
     "Pause": {**PAUSE, "examples": [{"reason": "The bank is down", "until": "2099-03-01T12:00:00Z"}]},
     "EmergencyStop": {**STOP, "oneOf": CHOICES, "examples": [{"provider": "stripe", "reason": "Chargebacks"}]},
     "EndStop": {**RESUME, "oneOf": CHOICES, "examples": [{"provider": "stripe", "reason": "Mended"}]},
     "Stop": STANDING,
     "Stops": record({"stops": listed(ref("Stop"))}),
-    "QueueState": record(
-        {
-            "queue": TEXT,
-            "state": {"type": "string", "enum": ["open", "paused"]},
-            "stops": listed(ref("Stop")),
-        }
-    ),
+    "QueueState": record(STATE),
 }

@@ -16,6 +16,7 @@ from chalicelib.http import (
     health,
     job_actions,
     jobs,
+    queues,
     rate_limits,
     schedules,
 )
@@ -126,6 +127,7 @@ CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
     (job_actions.OPERATIONS, job_actions.SCHEMAS),
     (schedules.OPERATIONS, schedules.SCHEMAS),
     (control.OPERATIONS, control.SCHEMAS),
+    (queues.OPERATIONS, queues.SCHEMAS),
     (dead_letters.OPERATIONS, dead_letters.SCHEMAS),
     (audit.OPERATIONS, audit.SCHEMAS),
     (rate_limits.OPERATIONS, rate_limits.SCHEMAS),

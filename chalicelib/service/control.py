@@ -21,6 +21,7 @@ from chalicelib.service.intake import IDENTITY, Schema
 from chalicelib.service.principal import Principal
 from chalicelib.service.read import moment
 from chalicelib.service.schedule_intake import REASON, WHY
+from chalicelib.service.sources import Sources
 from chalicelib.service.writing import TRIES
 
 PROVIDERS = tuple(sorted({*LIMITS, *GROUPS}))
@@ -64,12 +65,14 @@ class Stops:
         clock: Clock,
         chance: Chance,
         journal: Journal,
+        sources: Sources,
     ) -> None:
         self._store = store
         self._types = {name: each.name for each in types.values() for name in (each.name, *each.aliases)}
         self._clock = clock
         self._chance = chance
         self._journal = journal
+        self._sources = sources
         self._pause, self._stop, self._why = Schema(PAUSE), Schema(STOP), Schema(WHY)
         self._resume = Schema(RESUME)
 
@@ -174,7 +177,8 @@ class Stops:
             before, now = self._store.load_controls(), self._clock.now()
             after = decide(before, now)
             if after.in_force(now) == before.in_force(now):
-                return before.in_force(now)  # asked for before, or written by a try whose reply was lost
+                # Asked for before, or written by a try whose reply was lost.
+                return self._followed(target, before, now)
             entry = Entry(
                 id=self._chance.entry_id(),
                 at=now,
@@ -189,10 +193,17 @@ class Stops:
             try:
                 if self._store.save_controls(after, entry):
                     self._journal.note(action, subject=entry.subject, actor=principal.sub)
-                    return after.in_force(now)
+                    return self._followed(target, after, now)
             except StoreUnsure:
                 lost = True
         raise StoreUnsure if lost else StoreRefused
+
+    def _followed(self, target: Target, standing: Controls, now: datetime) -> tuple[Control, ...]:
+        """Let the event sources follow what stands now, and return what is in force."""
+        scope, value = target
+        tiers = {Scope.ALL: tuple(Tier), Scope.TIER: tuple(tier for tier in Tier if tier == value)}
+        self._sources.follow(tiers.get(scope, ()))
+        return standing.in_force(now)
 
 
 def admit(principal: Principal) -> None:

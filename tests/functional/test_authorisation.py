@@ -85,6 +85,21 @@ MAY_STEER: dict[tuple[Role, str], int] = {
     (Role.ADMIN, "none"): 200,
 }
 MAY_CLONE = MAY_STEER.copy()  # of types that venues may submit; others are cloned by administrators alone
+# GET /v1/queues, which are the platform's and not a venue's.
+MAY_SEE_QUEUES: dict[tuple[Role, str], int] = {
+    (Role.USER, "own"): 403,
+    (Role.USER, "other"): 403,
+    (Role.USER, "none"): 403,
+    (Role.VENUE_ADMIN, "own"): 200,
+    (Role.VENUE_ADMIN, "other"): 200,
+    (Role.VENUE_ADMIN, "none"): 403,
+    (Role.SERVICE, "own"): 403,
+    (Role.SERVICE, "other"): 403,
+    (Role.SERVICE, "none"): 403,
+    (Role.ADMIN, "own"): 200,
+    (Role.ADMIN, "other"): 200,
+    (Role.ADMIN, "none"): 200,
+}
 ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/jobs"): MAY_SUBMIT,
     ("POST", "/v1/jobs/batch"): MAY_SUBMIT,
@@ -101,6 +116,8 @@ ROUTES: dict[tuple[str, str], object] = {
     ("PUT", "/v1/schedules/{schedule_id}"): "admin",
     ("DELETE", "/v1/schedules/{schedule_id}"): "admin",
     ("POST", "/v1/schedules/{schedule_id}/run"): "admin",
+    ("GET", "/v1/queues"): MAY_SEE_QUEUES,
+    ("GET", "/v1/queues/{tier}"): MAY_SEE_QUEUES,
     ("POST", "/v1/queues/{tier}/pause"): "admin",
     ("POST", "/v1/queues/{tier}/resume"): "admin",
     ("POST", "/v1/rate-limits/emergency-stop"): "admin",
@@ -153,6 +170,7 @@ def test_every_route_and_method_has_its_row() -> None:
 
 def test_every_role_and_venue_has_its_cell() -> None:
     assert set(MAY_SUBMIT) == set(MAY_READ) == set(MAY_LIST) == set(MAY_STEER) == set(CELLS)
+    assert set(MAY_SEE_QUEUES) == set(CELLS)
 
 
 def test_every_job_type_has_its_row() -> None:
@@ -311,6 +329,14 @@ def test_every_other_route_asks_for_a_token(front: Front, method: str, path: str
     headers = {"Content-Type": "application/json"}
     response = front.client.http.request(method, filled(path), headers=headers)
     assert response.status_code == 401
+
+
+@pytest.mark.parametrize("path", [path for (_, path), rule in ROUTES.items() if rule is MAY_SEE_QUEUES])
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_see_the_queues(front: Front, role: Role, venue: str, path: str) -> None:
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    answer = front.get(path.replace("{tier}", "money"), token=token)
+    assert answer.status_code == MAY_SEE_QUEUES[role, venue]
 
 
 @pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule == "admin"])

@@ -18,12 +18,16 @@ CONSUMES = {
     *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"),
     "sqs:SendMessage",
 }
+SOURCES = {"lambda:ListEventSourceMappings", "lambda:UpdateEventSourceMapping"}
+# These have no resource that a policy could name.
+UNBOUNDED = {"lambda:ListEventSourceMappings"}
 STRIPE, SES = {"secretsmanager:GetSecretValue"}, {"ses:SendEmail", "ses:SendRawEmail"}
 MAY: dict[str, set[str]] = {
     "api_handler": {
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
         *("dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:PartiQLUpdate", "dynamodb:PartiQLInsert"),
         *("sqs:SendMessage", "sqs:GetQueueAttributes", "secretsmanager:GetSecretValue"),
+        *SOURCES,
     },
     "consume_money": CONSUMES | STRIPE,
     "consume_money_express": CONSUMES | STRIPE,
@@ -35,6 +39,8 @@ MAY: dict[str, set[str]] = {
         *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:PartiQLDelete"),  # batches of all or nothing
         *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:SendMessage"),
+        "sqs:GetQueueAttributes",
+        *SOURCES,
     },
     "run_schedules": {
         *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"),
@@ -76,7 +82,15 @@ def test_no_right_is_without_bounds(function: str) -> None:
     for statement in statements(function):
         assert statement["Effect"] == "Allow"
         assert not any("*" in action for action in statement["Action"])
-        assert '"*"' not in resources(statement)
+        assert '"*"' not in resources(statement) or set(statement["Action"]) <= UNBOUNDED
+
+
+@pytest.mark.parametrize("function", ["api_handler", "dispatch"])
+def test_nothing_but_the_consumers_event_sources_may_be_changed(function: str) -> None:
+    [changes] = [each for each in statements(function) if "lambda:UpdateEventSourceMapping" in each["Action"]]
+    consumers = {name.title().replace("_", "") for name in FUNCTIONS if name.startswith("consume_")}
+    named = changes["Condition"]["ArnEquals"]["lambda:FunctionArn"]
+    assert {each["Fn::GetAtt"][0] for each in named} == consumers
 
 
 @pytest.mark.parametrize("function", sorted(name for name in FUNCTIONS if name.startswith("consume_")))

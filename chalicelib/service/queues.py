@@ -1,0 +1,75 @@
+"""The queues as operators see them: what waits, since when, and what holds it back."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.domain.backlog import Backlog, Depth
+from chalicelib.domain.controls import Controls
+from chalicelib.domain.errors import Forbidden
+from chalicelib.domain.policies import Lane, Role, Tier
+from chalicelib.domain.ports import Clock, JobStore
+from chalicelib.service.control import tier_of, views
+from chalicelib.service.principal import Principal
+
+SEEN_FROM = timedelta(minutes=5)  # a job enters the index of the overdue at its first look past due
+YOUNG = "< 5 min"
+
+
+class Queues:
+    """The use cases behind GET /v1/queues: a tier's depths take three calls, its age one."""
+
+    def __init__(self, *, backlog: Backlog, store: JobStore, clock: Clock) -> None:
+        self._backlog = backlog
+        self._store = store
+        self._clock = clock
+
+    def all(self, principal: Principal) -> list[dict[str, Any]]:
+        """Return every tier. Raises Forbidden or StoreRefused."""
+        _admit(principal)
+        controls = self._store.load_controls()
+        return [self._view(tier, controls) for tier in Tier]
+
+    def one(self, name: str, principal: Principal) -> dict[str, Any]:
+        """Return one tier. Raises Forbidden, InvalidRequest (no such tier) or StoreRefused."""
+        _admit(principal)
+        tier = tier_of(name)
+        return self._view(tier, self._store.load_controls())
+
+    def _view(self, tier: Tier, controls: Controls) -> dict[str, Any]:
+        depth = self._backlog.depth(tier)
+        now = self._clock.now()
+        stops = views(controls.in_force(now), of=tier)
+        return {
+            "queue": tier.value,
+            "state": "paused" if stops else "open",
+            "stops": stops,
+            "lanes": {lane.value: _lane(depth.lanes[lane]) for lane in Lane},
+            "poison": depth.poison,
+            **_age(self._backlog.oldest_due(tier), now),
+        }
+
+
+def _admit(principal: Principal) -> None:
+    if principal.role is Role.ADMIN:
+        return
+    if principal.role is not Role.VENUE_ADMIN or principal.venue_id is None:
+        raise Forbidden("A token of this role, or without its venue, may not see the queues.")
+
+
+def _lane(depth: Depth) -> dict[str, int]:
+    return {"waiting": depth.waiting, "inFlight": depth.in_flight, "delayed": depth.delayed}
+
+
+def _age(due: datetime | None, now: datetime) -> dict[str, Any]:
+    age = timedelta(0) if due is None else now - due
+    if age < SEEN_FROM:
+        return {"oldestAgeSeconds": None, "oldestAge": YOUNG}
+    return {"oldestAgeSeconds": age // timedelta(seconds=1), "oldestAge": _words(age)}
+
+
+def _words(age: timedelta) -> str:
+    """Return an age by its two largest units: 7 min, 2 h 5 min, 3 d 4 h."""
+    minutes = age // timedelta(minutes=1)
+    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if count]
+    return " ".join(parts[:2])
