@@ -11,6 +11,7 @@ from chalice.test import Client, HTTPResponse
 
 from app import app
 from chalicelib import wiring
+from chalicelib.adapters import Adapters
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Role
 from chalicelib.domain.providers import Mailer, Payments, Providers
@@ -89,7 +90,7 @@ class Front:
         self.backlog = MemoryBacklog(self.queue, self.store)
         self.event_sources = MemoryEventSources()
         self.client = Client(app)
-        adapters = wiring.Adapters(
+        adapters = Adapters(
             store=self.store,
             index=self.index,
             audit_log=MemoryAuditLog(self.store.audit),

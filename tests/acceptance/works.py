@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
+from chalicelib.adapters import Adapters, on_aws
 from chalicelib.domain.job import Job, JobId, VenueId
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import TIERS
 from chalicelib.jobtypes import discover
 from chalicelib.service.submit import Submission
 from chalicelib.settings import Settings
-from chalicelib.wiring import Adapters, Service, assemble, on_aws
+from chalicelib.wiring import Service, assemble
 from local.assembly import SENDER, STRIPE_KEY, verify_sender
 from local.event_sources import queue_urls
 from local.sessions import session

@@ -9,7 +9,7 @@ import pytest
 from chalice.app import Rate, ScheduledEventConfig, SQSEventConfig
 
 from app import app
-from chalicelib import wiring
+from chalicelib import adapters, wiring
 from chalicelib.aws.clients import Clients
 from chalicelib.domain.job import JobId
 from chalicelib.domain.policies import Lane, Tier
@@ -174,7 +174,7 @@ def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
     body: dict[str, Any], queue: str
 ) -> None:
     clock = ManualClock()
-    providers = wiring.LiveProviders(Settings.from_env(ENVIRONMENT), Clients(), clock)
+    providers = adapters.LiveProviders(Settings.from_env(ENVIRONMENT), Clients(), clock)
     front = Front(clock=clock, providers=providers)
     front.post({**body, "options": {"attempts": 1}})
     consume(front, queue)

@@ -1,0 +1,158 @@
+"""The adapters: what stands behind the ports, made by plain constructor calls.
+
+What belongs to AWS or to one provider is imported where it is made, so that a host over other adapters loads
+none of it, and the API no provider's.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from threading import RLock
+from typing import TYPE_CHECKING, cast
+
+from chalicelib.domain.audit import AuditLog
+from chalicelib.domain.backlog import Backlog, EventSources
+from chalicelib.domain.policies import Lane, Tier
+from chalicelib.domain.ports import (
+    Chance,
+    Clock,
+    Crew,
+    Inbox,
+    JobQueue,
+    JobStore,
+    Journal,
+    Leases,
+    Limiter,
+    Quotas,
+    ScheduleStore,
+)
+from chalicelib.domain.providers import Mailer, Payments, Providers
+from chalicelib.domain.search import JobIndex
+from chalicelib.observability import PowertoolsJournal
+from chalicelib.providers.unconfigured import Unconfigured
+from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
+from chalicelib.system import SystemChance, SystemClock, ThreadCrew
+
+if TYPE_CHECKING:
+    from chalicelib.aws.clients import Clients
+
+BUILDING = RLock()  # botocore's session does not bear two threads that make clients
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """What stands behind the ports."""
+
+    store: JobStore
+    index: JobIndex
+    audit_log: AuditLog
+    backlog: Backlog
+    event_sources: EventSources | None  # None: there are no mappings to open and close
+    schedules: ScheduleStore
+    queue: JobQueue
+    inboxes: Callable[[Tier, Lane], Inbox]
+    leases: Leases
+    limiter: Limiter | None  # None: nothing is limited
+    quotas: Quotas
+    providers: Providers
+    read_token_keys: Callable[[], Mapping[str, str]]
+    clock: Clock
+    chance: Chance
+    crew: Crew
+    journal: Journal
+
+
+def on_aws(settings: Settings) -> Adapters:
+    """Make the adapters that this stage runs on; nothing connects yet."""
+    from chalicelib.aws.audit_log import DynamoAuditLog
+    from chalicelib.aws.backlog import AwsBacklog
+    from chalicelib.aws.clients import Clients
+    from chalicelib.aws.event_sources import LambdaEventSources
+    from chalicelib.aws.job_index import DynamoJobIndex
+    from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
+    from chalicelib.aws.job_store import DynamoJobStore
+    from chalicelib.aws.leases import DynamoLeases
+    from chalicelib.aws.quotas import DynamoQuotas
+    from chalicelib.aws.rate_limiter import DynamoLimiter
+    from chalicelib.aws.schedule_store import DynamoScheduleStore
+    from chalicelib.aws.tables import Tables
+
+    clients = Clients()
+    clock = SystemClock()
+    names = settings.tables
+    tables = Tables(**asdict(names))
+    urls = settings.queues.lanes
+    return Adapters(
+        store=DynamoJobStore(clients.dynamodb, tables),
+        index=DynamoJobIndex(clients.dynamodb, tables),
+        audit_log=DynamoAuditLog(clients.dynamodb, tables),
+        backlog=AwsBacklog(clients.sqs, urls, settings.queues.dead_letters, clients.dynamodb, tables),
+        event_sources=None if settings.stage in OWN_MACHINE else LambdaEventSources(clients, urls),
+        schedules=DynamoScheduleStore(clients.dynamodb, tables),
+        queue=SqsJobQueue(clients.sqs, urls, settings.queues.dead_letters),
+        inboxes=lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane]),
+        leases=DynamoLeases(clients.dynamodb, names.queue_controls),
+        limiter=None if settings.limits is None else DynamoLimiter(clients.dynamodb, tables, settings.limits),
+        quotas=DynamoQuotas(clients.dynamodb, names.rate_limits),
+        providers=LiveProviders(settings, clients, clock),
+        read_token_keys=partial(_read_token_keys, settings, clients),
+        clock=clock,
+        chance=SystemChance(clock),
+        crew=ThreadCrew(),
+        journal=PowertoolsJournal(level=settings.log_level, style=settings.log_format),
+    )
+
+
+def _read_token_keys(settings: Settings, clients: "Clients") -> Mapping[str, str]:
+    tokens = settings.tokens
+    if tokens.secrets_arn is None:
+        return {"local": tokens.secret or ""}
+    from chalicelib.aws.secrets import Secrets
+
+    with BUILDING:
+        return parse_token_keys(Secrets(clients.secrets).refresh(tokens.secrets_arn))
+
+
+class LiveProviders:
+    """One client per vendor and container, made when first asked for; the jobs of a batch ask side by side."""
+
+    def __init__(self, settings: Settings, clients: "Clients", clock: Clock) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._clock = clock
+        self._payments: Payments | None = None
+        self._mailer: Mailer | None = None
+
+    @property
+    def payments(self) -> Payments:
+        """Stripe; raises StoreError when its key cannot be read."""
+        with BUILDING:
+            if self._payments is None:
+                self._payments = self._stripe()
+            return self._payments
+
+    @property
+    def mailer(self) -> Mailer:
+        """SES."""
+        with BUILDING:
+            if self._mailer is None:
+                self._mailer = self._ses()
+            return self._mailer
+
+    def _stripe(self) -> Payments:
+        stripe = self._settings.stripe
+        if stripe is None:
+            return cast(Payments, Unconfigured("Stripe"))
+        from chalicelib.aws.secrets import Secrets
+        from chalicelib.providers.stripe_payments import StripePayments
+
+        key = stripe.secret_key or Secrets(self._clients.secrets).read(stripe.secret_key_arn or "")
+        return StripePayments(key, self._clock, api_base=stripe.api_base)
+
+    def _ses(self) -> Mailer:
+        sender = self._settings.ses_sender
+        if sender is None:
+            return cast(Mailer, Unconfigured("SES"))
+        from chalicelib.aws.ses_mailer import SesMailer
+
+        return SesMailer(self._clients.sesv2, sender, self._clock)
