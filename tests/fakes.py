@@ -172,6 +172,8 @@ class MemoryStore(MemoryBatches):
         self, change: Change, entry: Entry, *, take_back: Key | None = None
     ) -> SaveResult | KeyTaken:
         with self._lock:
+            if any(each.id == entry.id for each in self.audit):
+                return Saved()
             held = self.keys.get(take_back.id) if take_back else None
             current = self.jobs.get(change.before.id)
             if current is None or current.version != change.before.version:

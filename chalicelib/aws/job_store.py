@@ -312,6 +312,8 @@ def _stands(change: Change, result: SaveResult) -> bool:
 def _refusal(reasons: Sequence[Mapping[str, Any]], *, has_key: bool) -> SaveResult | KeyTaken:
     """Return what a cancelled transaction means, from its parts in order: job, entry, any key, any payload."""
     refused = [reason["Code"] == "ConditionalCheckFailed" for reason in reasons]
+    if refused[1]:
+        return Saved()  # by an earlier try: the entry is never written without the change
     if refused[0]:
         return _result(Refused(reasons[0].get("Item")))
     if has_key and refused[2]:

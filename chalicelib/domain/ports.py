@@ -200,7 +200,9 @@ class JobStore(Stages, Protocol):
     ) -> SaveResult | KeyTaken:
         """Apply an operator's change and write its audit entry, both or neither.
 
-        With `take_back` the key is written for the job in the same transaction, unless it is held by another.
+        Saved, too, if an entry of this id stands already: the change was made before, whatever has become of
+        the job since. With `take_back` the key is written for the job in the same transaction, unless it is
+        held by another.
         """
         ...
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chalicelib.domain.errors import ActionRefused, BatchPending, NotFound, QueueMismatch, StoreUnsure
-from chalicelib.domain.job import AT_REST, Job, JobId, State, VenueId, same_write
+from chalicelib.domain.job import AT_REST, Job, JobId, State, VenueId
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import TIMING, Policy, Tier, Timing
@@ -35,6 +35,7 @@ class Order:
     actor: str
     reason: str
     queue: Tier | None = None
+    entry_id: str | None = None  # of its audit entry, where one order may be given twice; None: a fresh one
 
 
 class Manage:
@@ -84,37 +85,42 @@ class Manage:
         )
 
     def _act(self, action: str, order: Order, decide: Callable[[Job, Policy], Job | NotAllowed]) -> Job:
-        lost: Job | None = None  # what we wrote, if its reply was lost
+        entry_id = order.entry_id or self._chance.entry_id()
+        made: Change | None = None
         for _ in range(TRIES):
-            job = self._store.load(order.job_id, order.venue_id)
-            if job is None:
-                raise NotFound
-            if job.stage is not None:
-                raise BatchPending
-            if order.queue not in (None, job.tier):
-                raise QueueMismatch(f"The job is in the queue {job.tier}: name that, or none.")
-            if lost is not None and same_write(lost, job):
-                return self._done(action, order, job)
-            after = decide(job, self._types[job.type].policy(self._timing))
-            if isinstance(after, NotAllowed):
-                raise ActionRefused(after.code, after.message, state=job.state)
-            entry = self._entry(action, order, job, after)
-            anew = job.state in AT_REST and after.state is State.QUEUED
-            key = self._key_of(job) if anew else None
-            match self._store.save_audited(Change(job, after), entry, take_back=key):
+            if made is None:
+                made = self._decide(order, decide)
+            entry = self._entry(action, order, made, entry_id)
+            match self._store.save_audited(made, entry, take_back=self._key_of(made)):
                 case Saved():
-                    return self._done(action, order, after)
+                    return self._done(action, order, made.after)
                 case KeyTaken(other):
                     message = f"Its idempotency key is held by job {other}."
-                    raise ActionRefused("key_taken", message, state=job.state, held_by=other)
+                    raise ActionRefused("key_taken", message, state=made.before.state, held_by=other)
                 case Unsure():
-                    lost = after
+                    pass  # the same once more: if it was applied, its entry says so
                 case Outdated():
-                    lost = None  # a worker was faster: decide again on what it left
+                    made = None  # a worker was faster: decide again on what it left
         raise StoreUnsure
 
-    def _key_of(self, job: Job) -> Key:
-        """Return the key that the job, starting anew, is to hold again; the store knows whether it may."""
+    def _decide(self, order: Order, decide: Callable[[Job, Policy], Job | NotAllowed]) -> Change:
+        job = self._store.load(order.job_id, order.venue_id)
+        if job is None:
+            raise NotFound
+        if job.stage is not None:
+            raise BatchPending
+        if order.queue not in (None, job.tier):
+            raise QueueMismatch(f"The job is in the queue {job.tier}: name that, or none.")
+        after = decide(job, self._types[job.type].policy(self._timing))
+        if isinstance(after, NotAllowed):
+            raise ActionRefused(after.code, after.message, state=job.state)
+        return Change(job, after)
+
+    def _key_of(self, made: Change) -> Key | None:
+        """Return the key that a job, starting anew, is to hold again; the store knows whether it may."""
+        job = made.before
+        if job.state not in AT_REST or made.after.state is not State.QUEUED:
+            return None
         held = self._store.load_key(job.key_id)
         if held is not None and held.job_id == job.id:
             return held
@@ -134,15 +140,15 @@ class Manage:
             self._queue.send([Message(job.id, job.venue_id, job.tier, job.lane)])
         return job
 
-    def _entry(self, action: str, order: Order, before: Job, after: Job) -> Entry:
+    def _entry(self, action: str, order: Order, made: Change, entry_id: str) -> Entry:
         return Entry(
-            id=self._chance.entry_id(),
+            id=entry_id,
             at=self._clock.now(),
             actor=order.actor,
             action=action,
-            subject=before.id,
-            venue_id=before.venue_id,
+            subject=made.before.id,
+            venue_id=made.before.venue_id,
             reason=order.reason,
-            before=before.state,
-            after=after.state,
+            before=made.before.state,
+            after=made.after.state,
         )

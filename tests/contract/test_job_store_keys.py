@@ -105,6 +105,18 @@ def test_operator_change_and_its_entry_stand_together(records: Records) -> None:
     assert records.audited() == ["entry_1"]
 
 
+def test_operator_change_that_was_made_before_is_made_once_whatever_came_of_the_job(records: Records) -> None:
+    job = ended(records.store)
+    again, key = Change(job, retried(job)), a_key(job_id=job.id)
+    assert records.store.save_audited(again, an_entry(job), take_back=key) == Saved()
+    running = moved(records.store, again.after, claimed(again.after, now=again.after.due))
+
+    assert records.store.save_audited(again, an_entry(job), take_back=key) == Saved()
+
+    assert read(records.store, job.id) == running
+    assert records.audited() == ["entry_1"]
+
+
 def test_refused_operator_change_leaves_no_entry(records: Records) -> None:
     job = added(records.store, a_job())
     running = moved(records.store, job, claimed(job))

@@ -306,6 +306,14 @@ def test_an_action_whose_reply_is_lost_happens_once(
     assert house.queue.waiting() == (act is retry)
 
 
+def test_a_retry_whose_reply_is_lost_is_recognised_although_a_worker_has_the_job_since(house: House) -> None:
+    job_id = standing(house, State.FAILED)
+    house.store.order("save_audited", LOST, claim_by(house, job_id))
+    assert retry(house, order(job_id)).state is State.QUEUED
+    assert house.job(job_id).state is State.RUNNING
+    assert len(house.store.audit) == 1
+
+
 def test_an_action_that_nobody_can_tell_of_says_so(house: House) -> None:
     job_id = standing(house, State.QUEUED)
     house.store.order("save_audited", MUTE, MUTE, MUTE)
