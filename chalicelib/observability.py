@@ -1,7 +1,7 @@
 """The log: one structured line per event, as JSON for machines or plain for a person at a terminal.
 
 A line never holds a payload, an address, card data or a token. What an exception says may hold any of them,
-so of one that is neither ours nor the SDK's only the type and the places it passed are written.
+so of most only the type and the places it passed are written, and never a traceback as Python prints it.
 """
 
 import logging
@@ -15,7 +15,9 @@ from chalicelib.domain.errors import QueueServiceError
 
 SERVICE = "queue-service"
 ADAPTERS = "chalicelib.aws"  # they warn of what a table or a queue did not answer, and name no value of ours
-SPEAKABLE = ("botocore.", "urllib3.")  # modules whose errors name operations and hosts, and no values of ours
+# Errors of the AWS SDK that name a host and nothing else; others quote parameters, or the body of an answer.
+SPEAKABLE = frozenset({"ConnectTimeoutError", "EndpointConnectionError", "ReadTimeoutError"})
+MOST_CAUSES = 5
 TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}  # names that `extra` may not use
 
 Fact = str | int | float | None
@@ -40,12 +42,40 @@ class PowertoolsJournal:
 
 
 def describe(error: BaseException) -> str:
-    """Return an exception's type, what it may say, and the places it passed, the innermost first."""
-    kind = type(error)
-    speaks = isinstance(error, QueueServiceError | OSError) or kind.__module__.startswith(SPEAKABLE)
+    """Return an exception's type, what it may say, the places it passed, innermost first, and its causes."""
     passed = reversed(traceback.extract_tb(error.__traceback__))
     places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in passed)
-    return f"{kind.__name__}{f': {error}' if speaks else ''} at {places}"
+    return f"{_told(error)} at {places}{''.join(f' from {_told(cause)}' for cause in _causes(error))}"
+
+
+def _told(error: BaseException) -> str:
+    said = _said(error)
+    return type(error).__name__ + (f": {said}" if said else "")
+
+
+def _said(error: BaseException) -> str | None:
+    """Return what an exception may say: our own words, a code, a host; no text of anybody else's."""
+    module = type(error).__module__
+    match error:
+        case QueueServiceError():
+            return str(error)
+        case OSError() if module == "builtins":
+            return error.strerror
+    if not module.startswith("botocore."):
+        return None
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):
+        return f"{getattr(error, 'operation_name', '')} {answer.get('Error', {}).get('Code', '')}".strip()
+    return str(error) if type(error).__name__ in SPEAKABLE else None
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while cause is not None and len(found) < MOST_CAUSES:
+        found.append(cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return found
 
 
 def _extra(action: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -54,10 +84,19 @@ def _extra(action: str, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _adopt(logger: Logger | logging.Logger) -> None:
-    """Have what the adapters log themselves come out in the same shape."""
+    """Have what the adapters log themselves come out in the same shape, its exceptions described."""
     handler = logger.registered_handler if isinstance(logger, Logger) else logger.handlers[0]
+    handler.addFilter(_described)
     adapters = logging.getLogger(ADAPTERS)
     adapters.handlers, adapters.propagate = [handler], False
+
+
+def _described(record: logging.LogRecord) -> bool:
+    """Put in the place of a traceback, which repeats whatever its exceptions say, what `describe` does."""
+    if record.exc_info and record.exc_info[1] is not None:
+        record.cause = describe(record.exc_info[1])
+    record.exc_info = record.exc_text = None
+    return True
 
 
 def _json_logger(level: str) -> Logger:

@@ -121,5 +121,5 @@ def _went(call: Callable[..., Mapping[str, Any]], **request: Any) -> list[int]:
         logger.warning("a batch of %d messages went unanswered", len(request["Entries"]), exc_info=True)
         return []
     for failure in answer.get("Failed", ()):
-        logger.warning("a message was refused: %s %s", failure["Code"], failure.get("Message"))
+        logger.warning("a message was refused: %s", failure["Code"])
     return [int(entry["Id"]) for entry in answer.get("Successful", ())]

@@ -1,4 +1,7 @@
-"""Mail through SES v2, as raw MIME, so that headers of ours go along. SES knows no idempotency key."""
+"""Mail through SES v2, as raw MIME, so that headers of ours go along. SES knows no idempotency key.
+
+Of what SES says of an error only what it means is kept, and the id of the request: its words quote addresses.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -54,6 +57,18 @@ BY_STATUS: Mapping[int, str] = {
     403: "provider_not_permitted",
     429: "provider_rate_limited",
 }
+SENTENCES: Mapping[str, str] = {
+    "account_suspended": "SES has suspended our account.",
+    "configuration_missing": "SES misses something that the mail names.",
+    "message_rejected": "SES refused the mail.",
+    "provider_failed": "SES failed.",
+    "provider_not_authenticated": "SES does not take our credentials.",
+    "provider_not_permitted": "Our credentials may not send mail.",
+    "provider_rate_limited": "SES takes no more requests at the moment.",
+    "quota_exceeded": "The quota of mails at SES is used up.",
+    "sender_not_verified": "SES knows the sender, or in its sandbox the recipient, as not verified.",
+    "sending_paused": "Sending is paused at SES.",
+}
 
 
 class SesMailer:
@@ -106,19 +121,19 @@ class SesMailer:
 def _refused(error: ClientError) -> ProviderError:
     """Translate an answer of SES."""
     code = error.response.get("Error", {}).get("Code", "")
-    message = error.response.get("Error", {}).get("Message") or "SES gave no reason."
+    said = error.response.get("Error", {}).get("Message") or ""
     metadata = error.response.get("ResponseMetadata", {})
     status, reference = metadata.get("HTTPStatusCode", 0), metadata.get("RequestId")
     if code in NOT_THE_MAIL:
         reason, after = NOT_THE_MAIL[code]
-        return TurnedAway(reason, message, reference=reference, after=after)
-    if code == "MessageRejected" and "not verified" in message:
-        return TurnedAway("sender_not_verified", message, reference=reference)
+        return TurnedAway(reason, SENTENCES[reason], reference=reference, after=after)
+    if code == "MessageRejected" and "not verified" in said:
+        return TurnedAway("sender_not_verified", SENTENCES["sender_not_verified"], reference=reference)
     if status in BY_STATUS:
-        return TurnedAway(BY_STATUS[status], message, reference=reference)
+        return TurnedAway(BY_STATUS[status], SENTENCES[BY_STATUS[status]], reference=reference)
     if 400 <= status < 500:
-        return Declined("message_rejected", message, reference=reference)
-    return Ambiguous("provider_failed", message, reference=reference)
+        return Declined("message_rejected", SENTENCES["message_rejected"], reference=reference)
+    return Ambiguous("provider_failed", SENTENCES["provider_failed"], reference=reference)
 
 
 def _broken(error: Exception) -> ProviderError:

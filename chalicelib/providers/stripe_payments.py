@@ -9,8 +9,12 @@ Amounts go out in Stripe's units, which are the minor units of ISO 4217 but for 
 ISK in hundredths (https://docs.stripe.com/currencies#special-cases). The currencies about which Stripe and
 ISO 4217 otherwise disagree (MGA, UGX), and a last digit other than 0 where there are three decimals, are
 refused by the schema of the job type.
+
+Of what Stripe says of an error only the code is kept, and the id of the request, under which Stripe's dashboard
+has all of it: its words quote ids, addresses and card data, and would stand in every view of the job.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -39,6 +43,29 @@ TURNED_AWAY: Mapping[int, str] = {
     409: "idempotency_key_in_use",  # by an earlier request that has not ended; or the intent is
     429: "provider_rate_limited",
 }
+CARD_DECLINED = 402
+CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# By code, what a reader is told; of cards reported lost or stolen no more than that they were declined.
+SENTENCES: Mapping[str, str] = {
+    "amount_too_large": "The amount is above what Stripe charges.",
+    "amount_too_small": "The amount is below what Stripe charges.",
+    "authentication_required": "The bank wants the customer to confirm the payment.",
+    "expired_card": "The card has expired.",
+    "idempotency_key_in_use": "Another request for this payment has not ended yet.",
+    "incorrect_cvc": "The card's security code is incorrect.",
+    "incorrect_number": "The card's number is incorrect.",
+    "insufficient_funds": "The card has insufficient funds.",
+    "parameter_mismatch": "The same key was sent with other parameters before.",
+    "payment_intent_unexpected_state": "The payment has moved on since it was read.",
+    "processing_error": "The bank could not process the card.",
+    "provider_failed": "Stripe failed.",
+    "provider_not_authenticated": "Stripe does not take our key.",
+    "provider_not_permitted": "Our key may not do this at Stripe.",
+    "provider_rate_limited": "Stripe takes no more requests at the moment.",
+    "resource_missing": "Stripe knows no customer, payment method or payment of this id.",
+}
+DECLINED = "The card was declined."
+REFUSED = "Stripe refused the request; see its code."
 
 
 class StripePayments:
@@ -176,21 +203,27 @@ def _job_id_of(raw: "stripe.PaymentIntent") -> str | None:
 def _intent_of(raw: "stripe.PaymentIntent") -> Intent:
     charge = raw.latest_charge
     error = raw.last_payment_error
+    code = _code_of(error) if error else None
     return Intent(
         id=raw.id,
         status=raw.status,
         charge_id=charge if charge is None or isinstance(charge, str) else charge.id,
         money=_from_stripe(raw.amount, raw.currency),
         next_action=raw.next_action.to_dict() if raw.next_action else None,
-        error_code=_code_of(error) if error else None,
-        error_message=getattr(error, "message", None),
+        error_code=code,
+        error_message=_sentence(code, DECLINED) if code else None,
         reference=raw.last_response.request_id if raw.last_response else None,
     )
 
 
 def _code_of(error: Any) -> str | None:
     """Return the most telling of an error's codes: why the bank declined, else what went wrong."""
-    return getattr(error, "decline_code", None) or getattr(error, "code", None)
+    code = getattr(error, "decline_code", None) or getattr(error, "code", None)
+    return code if isinstance(code, str) and CODE.fullmatch(code) else None
+
+
+def _sentence(code: str, otherwise: str = REFUSED) -> str:
+    return SENTENCES.get(code, otherwise)
 
 
 def _translate(error: "stripe.StripeError") -> ProviderError:
@@ -200,21 +233,21 @@ def _translate(error: "stripe.StripeError") -> ProviderError:
     if isinstance(error, stripe.APIConnectionError):
         return _broken(error)
     status = error.http_status or 0
-    message = error.user_message or "Stripe gave no reason."
     reference = error.request_id
     if status in TURNED_AWAY or isinstance(error, stripe.RateLimitError):
         reason = TURNED_AWAY.get(status, TURNED_AWAY[429])
-        return TurnedAway(reason, message, reference=reference, after=_retry_after(error))
+        return TurnedAway(reason, _sentence(reason), reference=reference, after=_retry_after(error))
     if isinstance(error, stripe.IdempotencyError):
-        return Ambiguous("parameter_mismatch", message, reference=reference)
+        return Ambiguous("parameter_mismatch", _sentence("parameter_mismatch"), reference=reference)
     if error.code == UNEXPECTED_STATE:
         # Someone has moved the intent on since it was read: the next attempt reads it again.
-        return TurnedAway(error.code, message, reference=reference)
-    if status in (400, 402, 404):
+        return TurnedAway(UNEXPECTED_STATE, _sentence(UNEXPECTED_STATE), reference=reference)
+    if status in (400, CARD_DECLINED, 404):
         reason = _code_of(error.error) or "invalid_request"
+        message = _sentence(reason, DECLINED if status == CARD_DECLINED else REFUSED)
         return Declined(reason, message, reference=reference, handle=_handle_of(error))
     replayed = _header(error, "Idempotent-Replayed") == "true"
-    return Ambiguous("provider_failed", message, reference=reference, replayed=replayed)
+    return Ambiguous("provider_failed", _sentence("provider_failed"), reference=reference, replayed=replayed)
 
 
 def _broken(error: "stripe.APIConnectionError") -> ProviderError:

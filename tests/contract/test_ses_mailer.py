@@ -16,7 +16,7 @@ from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
 
-from chalicelib.aws.ses_mailer import SesMailer
+from chalicelib.aws.ses_mailer import SENTENCES, SesMailer
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.providers import Begun, Mail
@@ -226,8 +226,8 @@ def test_answer_of_ses_is_what_it_stands_for(
 ) -> None:
     client = client_of(None)
     with Stubber(client) as stubber:
-        stubber.add_client_error("send_email", code, "Why.", status)
+        stubber.add_client_error("send_email", code, f"Why: {MAIL.to}.", status)
         with pytest.raises(kind) as caught:
             send(SesMailer(client, SENDER, ManualClock()))
     client.close()
-    assert (caught.value.reason, caught.value.message) == (reason, "Why.")
+    assert (caught.value.reason, caught.value.message) == (reason, SENTENCES[reason])

@@ -210,7 +210,7 @@ def test_decline_names_its_intent_which_can_be_confirmed_again(ours: Account, st
     assert caught.value.reason == "insufficient_funds"
     declined = ours.payments.retrieve(caught.value.handle or "", deadline=soon())
     assert (declined.status, declined.error_code) == ("requires_payment_method", "insufficient_funds")
-    assert declined.error_message == "Your card has insufficient funds."
+    assert declined.error_message == "The card has insufficient funds."
     confirmed = ours.payments.confirm(declined.id, "pm_card_visa", key="confirm", deadline=soon())
     assert (confirmed.id, confirmed.status) == (declined.id, "succeeded")
     assert len(standing_in.effects()) == 1

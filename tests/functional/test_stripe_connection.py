@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from chalicelib.domain.errors import Ambiguous, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.providers import Intent, Money, PaymentOrder
-from chalicelib.providers.stripe_payments import StripePayments
+from chalicelib.providers.stripe_payments import SENTENCES, StripePayments
 from local.standins import StandIns
 from tests.fakes import START, ManualClock
 
@@ -130,10 +130,10 @@ def test_broken_answer_is_ambiguous(talk: Talk) -> None:
     ],
 )
 def test_request_that_was_not_taken_up_is_turned_away(status: str, reason: str) -> None:
-    with a_server(whole(status, '{"error": {"message": "No."}}')) as port:
+    with a_server(whole(status, '{"error": {"message": "No such customer: cus_1"}}')) as port:
         error = error_at(f"http://127.0.0.1:{port}")
     assert isinstance(error, TurnedAway)
-    assert (error.reason, error.message) == (reason, "No.")
+    assert (error.reason, error.message) == (reason, SENTENCES[reason])
 
 
 def test_threads_of_a_batch_share_one_client(stand_ins: StandIns) -> None:

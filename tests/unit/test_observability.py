@@ -4,6 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
+from botocore.exceptions import ClientError, EndpointConnectionError, ParamValidationError
+from botocore.parsers import ResponseParserError
 
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.observability import describe
@@ -60,6 +63,46 @@ def test_our_own_errors_and_the_systems_say_what_they_are() -> None:
     assert describe(StoreRefused("The table does not answer.")).startswith("StoreRefused: The table does not")
     assert "refused" in describe(ConnectionRefusedError(111, "Connection refused"))
     assert CARD not in describe(KeyError(CARD))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ClientError({"Error": {"Code": "Oops", "Message": CARD}}, "PutItem"), "ClientError: PutItem Oops at "),
+        (EndpointConnectionError(endpoint_url="http://a.host"), 'the endpoint URL: "http://a.host" at '),
+        (ParamValidationError(report=f"Invalid value: {CARD}"), "ParamValidationError at "),
+        (ResponseParserError(f"Unable to parse response: {CARD}"), "ResponseParserError at "),
+        (requests.ConnectionError(f"/v1/payment_intents?customer={CARD}"), "ConnectionError at "),
+        (OSError(CARD), "OSError at "),
+    ],
+)
+def test_of_what_others_say_a_code_or_a_host_is_told_and_no_value(error: Exception, told: str) -> None:
+    assert told in describe(error)
+    assert CARD not in describe(error)
+
+
+def test_an_alarm_names_the_causes_too_and_repeats_nothing_of_them() -> None:
+    def fail() -> None:
+        try:
+            int(f"{CARD}x")
+        except ValueError as error:
+            raise StoreRefused from error
+
+    with pytest.raises(StoreRefused) as caught:
+        fail()
+    assert describe(caught.value).endswith(" from ValueError")
+    assert CARD not in describe(caught.value)
+
+
+@pytest.mark.parametrize("style", ["json", "pretty"])
+def test_a_traceback_of_the_adapters_is_described_and_not_repeated(style: str) -> None:
+    code = (
+        "import logging\nlogger = logging.getLogger('chalicelib.aws.leases')\n"
+        f"try:\n    int('{CARD}x')\nexcept ValueError:\n    logger.warning('no lease', exc_info=True)"
+    )
+    [line] = lines(style, code)
+    assert "ValueError at " in line
+    assert CARD not in line
 
 
 @pytest.mark.parametrize("style", ["json", "pretty"])
