@@ -9,6 +9,7 @@ from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.policies import Lane, Tier
 
 OPEN, SHUT = frozenset({"Creating", "Enabling", "Enabled"}), frozenset({"Disabling", "Disabled"})
+LEAVING = frozenset({"Deleting"})  # a deployment replaces it; Lambda would refuse any change
 
 
 class LambdaEventSources:
@@ -19,21 +20,29 @@ class LambdaEventSources:
         self._urls = urls
 
     def set_enabled(self, tier: Tier, enabled: bool) -> bool:
-        """Enable or disable the mappings of a tier's queues, where they are not so already."""
-        changed = False
+        """Enable or disable the mappings of a tier's queues, where they are not so already.
+
+        One that cannot be changed keeps no other from being changed.
+        """
+        right = LEAVING | (OPEN if enabled else SHUT)
         try:
-            for mapping in self._mappings(tier):
-                if mapping["State"] not in (OPEN if enabled else SHUT):
-                    self._clients.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
-                    changed = True
-        except FAILURES as error:  # among them ResourceInUse: it is still being changed
-            raise StoreRefused("An event source mapping cannot be changed now.") from error
-        return changed
+            wrong = [mapping for mapping in self._mappings(tier) if mapping["State"] not in right]
+        except FAILURES as error:
+            raise StoreRefused("The event source mappings cannot be seen now.") from error
+        refused = None
+        for mapping in wrong:
+            try:
+                self._clients.functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=enabled)
+            except FAILURES as error:  # among them ResourceInUse: it is still being changed
+                refused = error
+        if refused is not None:
+            raise StoreRefused("An event source mapping cannot be changed now.") from refused
+        return bool(wrong)
 
     def _mappings(self, tier: Tier) -> Iterator[Mapping[str, Any]]:
+        pages = self._clients.functions.get_paginator("list_event_source_mappings")
         for lane in Lane:
             url = self._urls[tier, lane]
             queue = self._clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-            arn = queue["Attributes"]["QueueArn"]
-            answer = self._clients.functions.list_event_source_mappings(EventSourceArn=arn)
-            yield from answer["EventSourceMappings"]
+            for page in pages.paginate(EventSourceArn=queue["Attributes"]["QueueArn"]):
+                yield from page["EventSourceMappings"]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from time import sleep
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ReadTimeoutError
 
 from chalicelib.aws.audit_log import DynamoAuditLog
+from chalicelib.aws.backlog import AwsBacklog
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.job_index import DynamoJobIndex
 from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
@@ -21,11 +22,13 @@ from chalicelib.aws.rate_limiter import DynamoLimiter
 from chalicelib.aws.schedule_store import DynamoScheduleStore
 from chalicelib.aws.tables import Tables
 from chalicelib.domain.audit import AuditLog
+from chalicelib.domain.backlog import Backlog
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received, ScheduleStore
 from chalicelib.domain.ratelimit import LIMITS
 from chalicelib.domain.search import JobIndex
 from tests.fakes import MemoryLeases, MemoryQueue, MemoryStore
+from tests.fakes_backlog import MemoryBacklog
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
@@ -52,6 +55,9 @@ class Records(Protocol):
     @property
     def audit_log(self) -> AuditLog: ...
 
+    @property
+    def backlog(self) -> Backlog: ...
+
     def limiter(self) -> Limiter:
         """Return the limiter as one more container has it."""
         ...
@@ -70,6 +76,7 @@ class MemoryRecords:
         self.schedules = MemoryScheduleStore(self.store.audit)
         self.index = MemoryJobIndex(self.store)
         self.audit_log = MemoryAuditLog(self.store.audit)
+        self.backlog = MemoryBacklog(MemoryQueue(), self.store)
         self._limiter = MemoryLimiter(LIMITS)
 
     def limiter(self) -> Limiter:
@@ -105,6 +112,10 @@ class DynamoRecords:
     @property
     def audit_log(self) -> DynamoAuditLog:
         return DynamoAuditLog(self.client, self.tables)
+
+    @property
+    def backlog(self) -> AwsBacklog:
+        return AwsBacklog(None, {}, {}, self.client, self.tables)  # it is asked about records alone
 
     def limiter(self) -> Limiter:
         return DynamoLimiter(self.client, self.tables, LIMITS)
@@ -147,6 +158,9 @@ class Queues(Protocol):
     @property
     def queue(self) -> JobQueue: ...
 
+    @property
+    def backlog(self) -> Backlog: ...
+
     def inbox(self, tier: Tier, lane: Lane) -> Inbox: ...
 
     def receive(self, tier: Tier, lane: Lane) -> list[Received]:
@@ -167,6 +181,7 @@ class MemoryQueues:
 
     def __init__(self) -> None:
         self.queue = MemoryQueue()
+        self.backlog = MemoryBacklog(self.queue, MemoryStore())
 
     def inbox(self, tier: Tier, lane: Lane) -> Inbox:
         return self.queue.inbox(tier, lane)
@@ -194,6 +209,9 @@ class SqsQueues:
         }
         self.dead_letters = {tier: environment[f"{tier.upper()}_QUEUE_DLQ_URL"] for tier in Tier}
         self.queue = SqsJobQueue(client, self.urls, self.dead_letters)
+        nameless = Tables(*(each.name for each in fields(Tables)))
+        # It is asked about queues alone, so that any client will do for the tables.
+        self.backlog = AwsBacklog(client, self.urls, self.dead_letters, client, nameless)
 
     def inbox(self, tier: Tier, lane: Lane) -> Inbox:
         return SqsInbox(self.client, self.urls[tier, lane])
