@@ -127,9 +127,13 @@ def test_a_job_at_rest_is_old_no_longer(records: Records) -> None:
 def test_the_oldest_of_many_is_one_query_and_reads_one_item(dynamo: DynamoRecords, wire: Faults) -> None:
     for number in range(30):
         missed(dynamo, f"job_{number}", delay=number * SECOND)
+    counts: list[int] = []
+    events, name = dynamo.client.meta.events, "after-call.dynamodb.Query"
     wire.calls.clear()
+    events.register(name, lambda parsed, **_: counts.append(parsed["ScannedCount"]), unique_id="counted")
     assert dynamo.backlog.oldest_due(Tier.MONEY) == START
-    assert wire.calls == ["Query"]
+    events.unregister(name, unique_id="counted")
+    assert (wire.calls, counts) == (["Query"], [1])
 
 
 def test_a_table_that_does_not_answer_is_not_one_without_old_jobs(dynamo: DynamoRecords, wire: Faults) -> None:
