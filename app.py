@@ -25,6 +25,7 @@ from chalicelib.http import (
 )
 from chalicelib.http.cors import answer_preflights, cors
 from chalicelib.http.views import one_shape
+from chalicelib.observability import discreet
 from chalicelib.wiring import service
 from chalicelib.worker import Worker, consume
 
@@ -51,7 +52,8 @@ def _consume(tier: Tier, lane: Lane, event: SQSEvent) -> dict[str, Any]:
     made = service()
     inbox = made.inboxes(tier, lane)
     worker = Worker(tier, made.execute, made.queue, inbox, made.journal)
-    return consume(worker, event.to_dict(), ends=_ends(event.context))
+    with discreet(made.journal, f"{tier}_{lane}"):
+        return consume(worker, event.to_dict(), ends=_ends(event.context))
 
 
 def _ends(context: Any) -> datetime:
@@ -98,11 +100,13 @@ def consume_background_express(event: SQSEvent) -> dict[str, Any]:
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def dispatch(event: CloudWatchEvent) -> None:
     """Send what was accepted and waits for nothing but a message; let the event sources follow the controls."""
-    service().sources.follow()
-    service().dispatch.run(ends=_ends(event.context))
+    with discreet(service().journal, "dispatch"):
+        service().sources.follow()
+        service().dispatch.run(ends=_ends(event.context))
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def run_schedules(event: CloudWatchEvent) -> None:
     """Make the jobs of the schedules that are due."""
-    service().run_schedules.run(ends=_ends(event.context))
+    with discreet(service().journal, "run_schedules"):
+        service().run_schedules.run(ends=_ends(event.context))
