@@ -2,30 +2,39 @@
 
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
 import pytest
 
+from chalicelib.aws.backlog import AwsBacklog
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.event_sources import LambdaEventSources
+from chalicelib.aws.tables import Tables
 from chalicelib.domain.backlog import Depth, EventSources, TierDepth
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import Job
-from chalicelib.domain.policies import Lane, Tier
+from chalicelib.domain.policies import Lane, Role, Tier
 from chalicelib.domain.ports import Change, Saved
-from tests.contract.backends import SHOWN, DynamoRecords, Faults, Queues, Records, SqsQueues
+from chalicelib.service import queues as service
+from chalicelib.service.principal import Principal
+from chalicelib.settings import Settings
+from tests.contract.backends import SHOWN, DynamoRecords, Faults, Queues, Records, SqsQueues, client
 from tests.contract.conftest import NewStack
 from tests.contract.lives import added, claimed, looked, moved, read, settled
 from tests.contract.test_job_queue import LITTLE, SECOND, a_message
 from tests.factories import a_job
-from tests.fakes import START
+from tests.fakes import START, ManualClock
 from tests.fakes_backlog import MemoryEventSources
+from tests.front import ENVIRONMENT
 
 EMPTY = Depth(waiting=0, in_flight=0, delayed=0)
 MINUTE = timedelta(minutes=1)
+ADMIN = Principal("admin-1", Role.ADMIN)
 HANDLER = "def handle(event, context):\n    return None\n"
 
 
@@ -141,6 +150,35 @@ def test_a_table_that_does_not_answer_is_not_one_without_old_jobs(dynamo: Dynamo
     wire.order("Query", *[wire.throttle] * 3)
     with pytest.raises(StoreRefused):
         dynamo.backlog.oldest_due(Tier.MONEY)
+
+
+# --- what it costs to see
+
+
+def test_every_queue_is_seen_with_thirteen_calls_and_one_with_five_whatever_waits(new_stack: NewStack) -> None:
+    stack = new_stack()
+    with closing(client("sqs", stack)) as sqs, closing(client("dynamodb", stack)) as dynamodb:
+        urls, names = SqsQueues(sqs, stack), Settings.from_env({**ENVIRONMENT, **stack}).tables
+        records = DynamoRecords(dynamodb, Tables(**asdict(names)))
+        backlog = AwsBacklog(sqs, urls.urls, urls.dead_letters, dynamodb, records.tables)
+        queues = service.Queues(backlog=backlog, store=records.store, clock=ManualClock())
+        costs = []
+        for size in (0, 1, 200):
+            urls.queue.send([a_message(number) for number in range(size)])
+            for number in range(size // 4):
+                missed(records, f"job_{size}_{number}")
+            with Faults(sqs, "sqs") as to_sqs, Faults(dynamodb, "dynamodb") as to_tables:
+                seen = queues.all(ADMIN)
+                every = Counter(to_sqs.calls + to_tables.calls)
+                queues.one("money", ADMIN)
+                one = Counter(to_sqs.calls + to_tables.calls) - every
+            costs.append((dict(every), dict(one)))
+    assert seen[0]["lanes"]["main"]["waiting"] == 201
+    [cost] = [each for place, each in enumerate(costs) if each not in costs[:place]]
+    assert cost == (
+        {"GetQueueAttributes": 9, "GetItem": 1, "Query": 3},
+        {"GetQueueAttributes": 3, "GetItem": 1, "Query": 1},
+    )
 
 
 # --- the event sources
