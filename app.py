@@ -25,9 +25,8 @@ from chalicelib.http import (
 )
 from chalicelib.http.cors import answer_preflights, cors
 from chalicelib.http.views import one_shape
-from chalicelib.observability import discreet
 from chalicelib.wiring import service
-from chalicelib.worker import Worker, consume
+from chalicelib.worker import Worker, consume, discreet
 
 BATCH = 10
 

@@ -7,14 +7,11 @@ so of most only the type and the places it passed are written, and never a trace
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from aws_lambda_powertools import Logger
 
 from chalicelib.domain.errors import QueueServiceError
-from chalicelib.domain.ports import Journal
 
 SERVICE = "queue-service"
 ADAPTERS = "chalicelib.aws"  # they warn of what a table or a queue did not answer, and name no value of ours
@@ -49,20 +46,6 @@ def describe(error: BaseException) -> str:
     passed = reversed(traceback.extract_tb(error.__traceback__))
     places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in passed)
     return f"{_told(error)} at {places}{''.join(f' from {_told(cause)}' for cause in _causes(error))}"
-
-
-class FunctionFailed(Exception):
-    """The function broke; its log says how."""
-
-
-@contextmanager
-def discreet(journal: Journal, function: str) -> Iterator[None]:
-    """Log what a function breaks with by our own rules: Lambda prints whatever the exception says."""
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - the edge, and nothing is kept back: it fails all the same
-        journal.alarm("function_failed", function=function, error=type(error).__name__)
-        raise FunctionFailed(f"{FunctionFailed.__doc__}") from None
 
 
 def _told(error: BaseException) -> str:

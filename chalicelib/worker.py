@@ -1,11 +1,12 @@
 """A consumer's batch: messages in, jobs executed, and the ids of the messages that stay in the queue."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_never
 
-from chalicelib.domain.errors import Poison
+from chalicelib.domain.errors import Poison, StoreError
 from chalicelib.domain.job import JobId
 from chalicelib.domain.message import decode
 from chalicelib.domain.policies import Tier
@@ -27,7 +28,8 @@ class Worker:
         """Execute the jobs of a batch and return the ids of the messages that are not done with.
 
         Several messages of one job are made one. A message of which no job can be made goes to the
-        dead-letter queue. A message that is to come back has its visibility set first.
+        dead-letter queue, whatever becomes of the others. One that is to come back has its visibility set
+        first; all of them come back when the store does not let the batch begin.
         """
         jobs, keep = self._sort(received)
         receives = {job_id: max(each.receives for each in messages) for job_id, messages in jobs.items()}
@@ -45,7 +47,12 @@ class Worker:
             if delays:
                 self.inbox.postpone(delays)
 
-        fates = self.execute.execute(receives, ends=ends, told=postpone) if receives else {}
+        try:
+            fates = self.execute.execute(receives, ends=ends, told=postpone) if receives else {}
+        except StoreError:
+            # Answered message by message: raised, it would bring back the poison that is buried, too.
+            self.journal.alarm("batch_left", tier=self.tier)
+            return [*keep, *(each.message_id for messages in jobs.values() for each in messages)]
         postpone(fates)
         for job_id, messages in jobs.items():
             match fates[job_id]:
@@ -74,6 +81,20 @@ class Worker:
     def _bury(self, message: Received, reason: str) -> bool:
         self.journal.alarm("poison", tier=self.tier, messageId=message.message_id, reason=reason)
         return self.queue.bury(self.tier, message.body, reason)
+
+
+class FunctionFailed(Exception):
+    """The function broke; its log says how."""
+
+
+@contextmanager
+def discreet(journal: Journal, function: str) -> Iterator[None]:
+    """Log what a function breaks with by our own rules: Lambda prints whatever the exception says."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the edge, and nothing is kept back: it fails all the same
+        journal.alarm("function_failed", function=function, error=type(error).__name__)
+        raise FunctionFailed(f"{FunctionFailed.__doc__}") from None
 
 
 def consume(worker: Worker, event: Mapping[str, Any], *, ends: datetime) -> dict[str, Any]:

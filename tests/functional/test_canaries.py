@@ -26,10 +26,11 @@ from chalicelib.domain.policies import Lane, Role, Tier
 from chalicelib.domain.ports import Entry
 from chalicelib.domain.providers import Providers
 from chalicelib.http import errors
-from chalicelib.observability import FunctionFailed, PowertoolsJournal
+from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers import stripe_payments
 from chalicelib.providers.stripe_payments import StripePayments
 from chalicelib.service import manage, problems, read, sending, submit
+from chalicelib.worker import FunctionFailed
 from local.standins import StandIns
 from tests import fakes
 from tests.canaries import MAIL, PERSON, STRIPE_KEY, Walk, leaks, types
