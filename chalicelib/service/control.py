@@ -176,7 +176,7 @@ class Stops:
         for _ in range(TRIES):
             before, now = self._store.load_controls(), self._clock.now()
             after = decide(before, now)
-            if after.in_force(now) == before.in_force(now):
+            if set(after.in_force(now)) == set(before.in_force(now)):
                 # Asked for before, or written by a try whose reply was lost.
                 return self._followed(target, before, now)
             entry = Entry(

@@ -140,6 +140,12 @@ def test_what_changes_nothing_is_answered_and_not_audited(front: Front) -> None:
     assert len(front.store.audit) == 1
 
 
+def test_a_pause_that_stands_beside_a_later_stop_is_not_audited_again(front: Front) -> None:
+    for path, body in (("/queues/money/pause", {}), ("/rate-limits/emergency-stop", {"scope": "all"})) * 2:
+        assert ask(front, path, {"reason": "Calm", **body}).status_code == 200
+    assert [each.action for each in front.store.audit] == ["pause", "emergency_stop"]
+
+
 def test_a_stop_of_everything_holds_a_queue_that_is_resumed(front: Front) -> None:
     ask(front, STOP, {"scope": "all", "reason": "storm"})
     ask(front, PAUSE, {"reason": "bank"})
