@@ -13,6 +13,7 @@ from chalicelib.domain.policies import Lane, Tier
 from chalicelib.http import (
     audit,
     batches,
+    bulk,
     control,
     dead_letters,
     docs,
@@ -35,6 +36,7 @@ app.register_middleware(cors, "http")
 app.register_middleware(one_shape, "http")
 app.register_blueprint(jobs.routes, url_prefix="/v1")
 app.register_blueprint(batches.routes, url_prefix="/v1")
+app.register_blueprint(bulk.routes, url_prefix="/v1")
 app.register_blueprint(job_actions.routes, url_prefix="/v1")
 app.register_blueprint(schedules.routes, url_prefix="/v1")
 app.register_blueprint(control.routes, url_prefix="/v1")
@@ -109,3 +111,10 @@ def run_schedules(event: CloudWatchEvent) -> None:
     """Make the jobs of the schedules that are due."""
     with discreet(service().journal, "run_schedules"):
         service().run_schedules.run(ends=_ends(event.context))
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def run_operations(event: CloudWatchEvent) -> None:
+    """Go on with what operators have begun on many jobs at once."""
+    with discreet(service().journal, "run_operations"):
+        service().run_operations.run(ends=_ends(event.context))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog, EventSources
+from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import (
     Chance,
@@ -49,6 +50,7 @@ class Adapters:
     backlog: Backlog
     event_sources: EventSources | None  # None: there are no mappings to open and close
     schedules: ScheduleStore
+    operations: OperationStore
     queue: JobQueue
     inboxes: Callable[[Tier, Lane], Inbox]
     leases: Leases
@@ -72,6 +74,7 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
     from chalicelib.aws.job_store import DynamoJobStore
     from chalicelib.aws.leases import DynamoLeases
+    from chalicelib.aws.operation_store import DynamoOperationStore
     from chalicelib.aws.quotas import DynamoQuotas
     from chalicelib.aws.rate_limiter import DynamoLimiter
     from chalicelib.aws.schedule_store import DynamoScheduleStore
@@ -89,6 +92,7 @@ def on_aws(settings: Settings) -> Adapters:
         backlog=AwsBacklog(clients.sqs, urls, settings.queues.dead_letters, clients.dynamodb, tables),
         event_sources=None if settings.stage in OWN_MACHINE else LambdaEventSources(clients, urls),
         schedules=DynamoScheduleStore(clients.dynamodb, tables),
+        operations=DynamoOperationStore(clients.dynamodb, tables),
         queue=SqsJobQueue(clients.sqs, urls, settings.queues.dead_letters),
         inboxes=lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane]),
         leases=DynamoLeases(clients.dynamodb, names.queue_controls),

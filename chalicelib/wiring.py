@@ -27,9 +27,11 @@ from chalicelib.service.keyring import KeyRing
 from chalicelib.service.limits import Limits
 from chalicelib.service.listing import Listing
 from chalicelib.service.manage import Manage
+from chalicelib.service.operations import Operations
 from chalicelib.service.queues import Queues
 from chalicelib.service.rate_limits import RateLimits
 from chalicelib.service.read import Read
+from chalicelib.service.run_operations import RunOperations
 from chalicelib.service.run_schedules import RunSchedules
 from chalicelib.service.schedule_intake import ScheduleIntake
 from chalicelib.service.schedules import Schedules
@@ -67,6 +69,8 @@ class Service:
     dispatch: Dispatch
     schedules: Schedules
     run_schedules: RunSchedules
+    operations: Operations
+    run_operations: RunOperations
     queue: JobQueue
     inboxes: Callable[[Tier, Lane], Inbox]
 
@@ -106,6 +110,9 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
     )
     sources = Sources(store=adapters.store, sources=adapters.event_sources, clock=clock, journal=journal)
     run_schedules = _run_schedules(adapters, intake, submit, timing)
+    listing = Listing(store=adapters.store, index=adapters.index, types=types, timing=timing)
+    manage = _manage(adapters, types, timing)
+    run_operations = _run_operations(adapters, listing, manage, types, timing)
     return Service(
         settings=settings,
         clock=clock,
@@ -117,10 +124,10 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         submit=submit,
         batch=_batch(adapters, intake, submit, timing),
         read=Read(adapters.store),
-        listing=Listing(store=adapters.store, index=adapters.index, types=types, timing=timing),
+        listing=listing,
         dead_letters=DeadLetters(store=adapters.store, index=adapters.index),
         audit=Audit(adapters.audit_log, clock=clock, timing=timing),
-        steering=Steering(_manage(adapters, types, timing), _clone(adapters, intake, submit)),
+        steering=Steering(manage, _clone(adapters, intake, submit)),
         stops=_stops(adapters, types, sources),
         sources=sources,
         queues=Queues(backlog=adapters.backlog, store=adapters.store, clock=clock),
@@ -130,6 +137,8 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         dispatch=_dispatch(adapters, types, timing),
         schedules=_schedules(adapters, intake, run_schedules),
         run_schedules=run_schedules,
+        operations=_operations(adapters, listing, run_operations),
+        run_operations=run_operations,
         queue=queue,
         inboxes=adapters.inboxes,
     )
@@ -239,6 +248,36 @@ def _run_schedules(adapters: Adapters, intake: Intake, submit: Submit, timing: T
         chance=adapters.chance,
         journal=adapters.journal,
         timing=timing,
+    )
+
+
+def _run_operations(
+    adapters: Adapters, listing: Listing, manage: Manage, types: Mapping[str, JobType], timing: Timing
+) -> RunOperations:
+    return RunOperations(
+        operations=adapters.operations,
+        store=adapters.store,
+        index=adapters.index,
+        listing=listing,
+        manage=manage,
+        types=types,
+        leases=adapters.leases,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        crew=adapters.crew,
+        journal=adapters.journal,
+        timing=timing,
+    )
+
+
+def _operations(adapters: Adapters, listing: Listing, runs: RunOperations) -> Operations:
+    return Operations(
+        operations=adapters.operations,
+        runs=runs,
+        listing=listing,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
     )
 
 

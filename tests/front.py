@@ -28,6 +28,7 @@ from tests.fakes import (
 )
 from tests.fakes_backlog import MemoryBacklog, MemoryEventSources
 from tests.fakes_limiter import MemoryLimiter
+from tests.fakes_operations import MemoryOperationStore
 from tests.fakes_quotas import MemoryQuotas
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
@@ -86,6 +87,7 @@ class Front:
         self.limiter = MemoryLimiter()
         self.quotas = MemoryQuotas()
         self.schedules.audit = self.store.audit
+        self.operations = MemoryOperationStore(self.store.audit)
         self.index = MemoryJobIndex(self.store)
         self.backlog = MemoryBacklog(self.queue, self.store)
         self.event_sources = MemoryEventSources()
@@ -97,6 +99,7 @@ class Front:
             backlog=self.backlog,
             event_sources=self.event_sources,
             schedules=self.schedules,
+            operations=self.operations,
             queue=self.queue,
             inboxes=self.queue.inbox,
             leases=MemoryLeases(),

@@ -38,6 +38,14 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page of jobs ended: behind this job; on the agenda, where its look stood then."""
+
+    id: JobId
+    next_look: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Upcoming:
     """An open job on the agenda, and when `dispatch` wants to see it."""
 

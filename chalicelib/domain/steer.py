@@ -9,6 +9,7 @@ from chalicelib.domain import job as moves
 from chalicelib.domain.job import Job, Reason, State, rest, restart
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import Policy
+from chalicelib.domain.search import is_dead_letter
 
 
 class Resolution(StrEnum):
@@ -62,6 +63,13 @@ def retry(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
     if job.state not in (State.FAILED, State.CANCELLED):
         return NotAllowed("not_retryable", f"A job that is {job.state} cannot be retried.")
     return restart(job, policy, now=now)
+
+
+def redrive(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
+    """Let a dead letter start anew; what a provider refused, or a person cancelled, is none."""
+    if not is_dead_letter(job):
+        return NotAllowed("not_a_dead_letter", f"A job that is {job.reason or job.state} is no dead letter.")
+    return retry(job, policy, now=now)
 
 
 def resolve(job: Job, policy: Policy, resolution: Resolution, *, now: datetime) -> Job | NotAllowed:

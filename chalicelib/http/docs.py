@@ -11,6 +11,7 @@ from chalicelib.domain.jobtype import JobType
 from chalicelib.http import (
     audit,
     batches,
+    bulk,
     control,
     dead_letters,
     health,
@@ -124,6 +125,7 @@ OPERATIONS: Operations = {
 CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
     (jobs.OPERATIONS, jobs.SCHEMAS),
     (batches.OPERATIONS, batches.SCHEMAS),
+    (bulk.OPERATIONS, bulk.SCHEMAS),
     (job_actions.OPERATIONS, job_actions.SCHEMAS),
     (schedules.OPERATIONS, schedules.SCHEMAS),
     (control.OPERATIONS, control.SCHEMAS),

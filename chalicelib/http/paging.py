@@ -13,11 +13,11 @@ from typing import Any
 
 from chalicelib.domain.errors import CallerError, InvalidRequest, Problem
 from chalicelib.domain.job import JobId
+from chalicelib.domain.search import Place
 from chalicelib.http.body import parse_object
 from chalicelib.http.operations import Parameter
 from chalicelib.service.audit import Mark
 from chalicelib.service.intake import Schema
-from chalicelib.service.paging import Place
 
 LIMITS, USUAL_LIMIT = range(1, 101), 25
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -29,6 +29,8 @@ MAY_MOVE_MONEY = frozenset(
         ("POST", "/v1/jobs/{job_id}/resolve"),
         ("POST", "/v1/jobs/{job_id}/clone"),
         ("POST", "/v1/schedules/{schedule_id}/run"),
+        ("POST", "/v1/jobs/bulk"),
+        ("POST", "/v1/queues/{tier}/redrive"),
     }
 )
 

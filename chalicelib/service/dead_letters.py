@@ -9,10 +9,10 @@ from chalicelib.domain.errors import Forbidden, InvalidRequest, Problem
 from chalicelib.domain.job import Job, JobId, State
 from chalicelib.domain.policies import Role, Tier
 from chalicelib.domain.ports import JobStore
-from chalicelib.domain.search import DEAD, DeadLetter, JobIndex, alike, is_dead_letter
+from chalicelib.domain.search import DEAD, DeadLetter, JobIndex, Place, alike, is_dead_letter
 from chalicelib.service.intake import Schema
 from chalicelib.service.listing import FILTERS
-from chalicelib.service.paging import AT_ONCE, NOT_HERE, Newest, Place, read_page
+from chalicelib.service.paging import AT_ONCE, NOT_HERE, Newest, read_page
 from chalicelib.service.principal import Principal
 from chalicelib.service.read import error_of, moment
 

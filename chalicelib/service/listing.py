@@ -5,7 +5,7 @@ it reads is wanted it is short, or empty, and has a cursor all the same. The ind
 record whether the job is wanted: an index that lags behind shows nobody a job that is not theirs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,7 @@ from chalicelib.domain.search import (
     PARKED,
     JobIndex,
     Partition,
+    Place,
     alike,
     ended,
     ended_of_venue,
@@ -30,7 +31,7 @@ from chalicelib.domain.search import (
 )
 from chalicelib.service.intake import IDENTITY, KEY_PATTERN, Schema
 from chalicelib.service.moments import MOMENT, read_moment
-from chalicelib.service.paging import MOST_READ, Agenda, Newest, Place, Shelf, read_page
+from chalicelib.service.paging import MOST_READ, Agenda, Newest, Shelf, read_page
 from chalicelib.service.principal import Principal
 
 FILTERS: Mapping[str, Mapping[str, Any]] = {
@@ -123,6 +124,13 @@ class Listing:
         shelf, exact = self._shelf(wanted)
         most = MOST_READ if wanted.named() - exact else limit
         return read_page(shelf, self._store, wanted.admits, after=after, limit=limit, most=most)
+
+    def select(
+        self, asked: Mapping[str, str], principal: Principal
+    ) -> tuple[Shelf, Callable[[Job], bool]]:
+        """Return where to look for jobs, and which of those there are wanted; raises as `page` does."""
+        wanted = self._read(asked, principal)
+        return self._shelf(wanted)[0], wanted.admits
 
     def _read(self, asked: Mapping[str, str], principal: Principal) -> Wanted:
         venue = _venue(asked, principal)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from chalicelib.domain.errors import ActionRefused, BatchPending, NotFound, QueueMismatch, StoreUnsure
 from chalicelib.domain.job import AT_REST, Job, JobId, State, VenueId
@@ -22,7 +23,7 @@ from chalicelib.domain.ports import (
     Saved,
     Unsure,
 )
-from chalicelib.domain.steer import WAITING, NotAllowed, Resolution, cancel, promote, resolve, retry
+from chalicelib.domain.steer import WAITING, NotAllowed, Resolution, cancel, promote, redrive, resolve, retry
 from chalicelib.service.writing import TRIES
 
 
@@ -35,6 +36,7 @@ class Order:
     actor: str
     reason: str
     queue: Tier | None = None
+    after: timedelta = timedelta(0)  # how long the job's message is put off
     entry_id: str | None = None  # of its audit entry, where one order may be given twice; None: a fresh one
 
 
@@ -71,6 +73,10 @@ class Manage:
     def retry(self, order: Order) -> Job:
         """Let a failed or cancelled job start anew."""
         return self._act("retry", order, lambda job, policy: retry(job, policy, now=self._clock.now()))
+
+    def redrive(self, order: Order) -> Job:
+        """Let a dead letter start anew."""
+        return self._act("redrive", order, lambda job, policy: redrive(job, policy, now=self._clock.now()))
 
     def promote(self, order: Order) -> Job:
         """Let a waiting job run now."""
@@ -137,7 +143,7 @@ class Manage:
         self._journal.note(action, jobId=job.id, actor=order.actor, state=job.state)
         if job.state in WAITING:
             # Not sent, or not surely: the agenda has the job, `dispatch` sends it.
-            self._queue.send([Message(job.id, job.venue_id, job.tier, job.lane)])
+            self._queue.send([Message(job.id, job.venue_id, job.tier, job.lane, order.after)])
         return job
 
     def _entry(self, action: str, order: Order, made: Change, entry_id: str) -> Entry:

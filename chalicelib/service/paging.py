@@ -2,28 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from heapq import merge
 from typing import Protocol
 
 from chalicelib.domain.errors import InvalidRequest, Problem
-from chalicelib.domain.job import Job, JobId
+from chalicelib.domain.job import Job
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import JobStore
-from chalicelib.domain.search import JobIndex, Partition, Upcoming
+from chalicelib.domain.search import JobIndex, Partition, Place, Upcoming
 
 MOST_READ = 180  # records that a page reads at the most, in two calls
 AT_ONCE = 90  # records in one call; the controls come with them
 
 NOT_HERE = "This cursor is of another list: send the cursor of an answer to this request, or none."
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a page ended: behind this job; on the agenda, where its look stood then."""
-
-    id: JobId
-    next_look: datetime | None = None
 
 
 class Shelf(Protocol):

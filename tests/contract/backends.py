@@ -18,11 +18,13 @@ from chalicelib.aws.job_index import DynamoJobIndex
 from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
 from chalicelib.aws.job_store import DynamoJobStore
 from chalicelib.aws.leases import DynamoLeases
+from chalicelib.aws.operation_store import DynamoOperationStore
 from chalicelib.aws.rate_limiter import DynamoLimiter
 from chalicelib.aws.schedule_store import DynamoScheduleStore
 from chalicelib.aws.tables import Tables
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog
+from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received, ScheduleStore
 from chalicelib.domain.ratelimit import LIMITS
@@ -30,6 +32,7 @@ from chalicelib.domain.search import JobIndex
 from tests.fakes import MemoryLeases, MemoryQueue, MemoryStore
 from tests.fakes_backlog import MemoryBacklog
 from tests.fakes_limiter import MemoryLimiter
+from tests.fakes_operations import MemoryOperationStore
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
 from tests.template import table
@@ -48,6 +51,9 @@ class Records(Protocol):
 
     @property
     def schedules(self) -> ScheduleStore: ...
+
+    @property
+    def operations(self) -> OperationStore: ...
 
     @property
     def index(self) -> JobIndex: ...
@@ -74,6 +80,7 @@ class MemoryRecords:
         self.store = MemoryStore()
         self.leases = MemoryLeases()
         self.schedules = MemoryScheduleStore(self.store.audit)
+        self.operations = MemoryOperationStore(self.store.audit)
         self.index = MemoryJobIndex(self.store)
         self.audit_log = MemoryAuditLog(self.store.audit)
         self.backlog = MemoryBacklog(MemoryQueue(), self.store)
@@ -104,6 +111,10 @@ class DynamoRecords:
     @property
     def schedules(self) -> DynamoScheduleStore:
         return DynamoScheduleStore(self.client, self.tables)
+
+    @property
+    def operations(self) -> DynamoOperationStore:
+        return DynamoOperationStore(self.client, self.tables)
 
     @property
     def index(self) -> DynamoJobIndex:

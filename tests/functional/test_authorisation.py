@@ -17,6 +17,7 @@ from app import app
 from chalicelib import wiring
 from chalicelib.domain.job import JobId, State, UserId
 from chalicelib.domain.jobtype import PLATFORM_ONLY, JobType
+from chalicelib.domain.operation import Status
 from chalicelib.domain.policies import Role
 from chalicelib.jobtypes import discover
 from tests.front import OTHER, OWN, Front
@@ -85,6 +86,12 @@ MAY_STEER: dict[tuple[Role, str], int] = {
     (Role.ADMIN, "none"): 200,
 }
 MAY_CLONE = MAY_STEER.copy()  # of types that venues may submit; others are cloned by administrators alone
+# Acting on all jobs of OWN that match a filter.
+MAY_BEGIN = {
+    cell: {200: 202, 404: 403}.get(status, status) for cell, status in MAY_STEER.items()
+}  # where one job would be hidden, a venue's whole list is refused
+# An operation that another administrator of OWN began: the platform's see it, nobody else knows of it.
+MAY_WATCH = {cell: 200 if cell[0] is Role.ADMIN else 404 for cell in MAY_STEER}
 # GET /v1/queues, which are the platform's and not a venue's.
 MAY_SEE_QUEUES: dict[tuple[Role, str], int] = {
     (Role.USER, "own"): 403,
@@ -123,6 +130,11 @@ ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/rate-limits/emergency-stop"): "admin",
     ("POST", "/v1/rate-limits/resume"): "admin",
     ("GET", "/v1/queues/{tier}/dead-letters"): "admin",
+    ("POST", "/v1/queues/{tier}/redrive"): "admin",
+    ("POST", "/v1/jobs/bulk"): MAY_BEGIN,
+    ("GET", "/v1/operations"): "its own",
+    ("GET", "/v1/operations/{operation_id}"): MAY_WATCH,
+    ("POST", "/v1/operations/{operation_id}/stop"): MAY_WATCH,
     ("GET", "/v1/audit"): "admin",
     ("GET", "/v1/rate-limits"): "admin",
     ("GET", "/v1/rate-limits/{key}"): "admin",
@@ -329,6 +341,35 @@ def test_every_other_route_asks_for_a_token(front: Front, method: str, path: str
     headers = {"Content-Type": "application/json"}
     response = front.client.http.request(method, filled(path), headers=headers)
     assert response.status_code == 401
+
+
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_act_on_all_jobs_of_a_venue(front: Front, role: Role, venue: str) -> None:
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    assert begun(front, token).status_code == MAY_BEGIN[role, venue]
+    assert bool(front.operations.operations) == (MAY_BEGIN[role, venue] == 202)
+
+
+@pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule is MAY_WATCH])
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_watch_and_stop_another_ones_operation(
+    front: Front, role: Role, venue: str, method: str, path: str
+) -> None:
+    starter = front.token(Role.VENUE_ADMIN, sub="starter")
+    operation = front.operations.operations[begun(front, starter).json_body["operationId"]]
+    front.operations.operations[operation.id] = replace(operation, status=Status.RUNNING)
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    named = path.replace("{operation_id}", operation.id)
+    assert front.client.http.request(method, named, headers=headers).status_code == MAY_WATCH[role, venue]
+    seen = front.get("/v1/operations", token=token).json_body["operations"]
+    assert bool(seen) == (MAY_WATCH[role, venue] == 200)
+
+
+def begun(front: Front, token: str) -> HTTPResponse:
+    wanted = {"mode": "start", "action": "cancel", "filter": {"venueId": OWN}, "reason": "A test"}
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    return front.client.http.post("/v1/jobs/bulk", headers=headers, body=json.dumps(wanted).encode())
 
 
 @pytest.mark.parametrize("path", [path for (_, path), rule in ROUTES.items() if rule is MAY_SEE_QUEUES])

@@ -122,7 +122,7 @@ def test_every_queue_has_its_function_and_the_clock_calls_two_every_minute() -> 
     queues = {each.queue: each.name for each in app.event_sources if isinstance(each, SQSEventConfig)}
     assert queues == {queue: name for queue, (_, _, name) in QUEUES.items()}
     clocks = [each for each in app.event_sources if isinstance(each, ScheduledEventConfig)]
-    assert {each.name for each in clocks} == {"dispatch", "run_schedules"}
+    assert {each.name for each in clocks} == {"dispatch", "run_schedules", "run_operations"}
     for clock in clocks:
         assert isinstance(clock.schedule_expression, Rate)
         assert clock.schedule_expression.to_string() == "rate(1 minute)"

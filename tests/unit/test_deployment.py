@@ -42,6 +42,10 @@ MAY: dict[str, set[str]] = {
         "sqs:GetQueueAttributes",
         *SOURCES,
     },
+    "run_operations": {
+        *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"),
+        *("dynamodb:UpdateItem", "dynamodb:PartiQLUpdate", "dynamodb:DeleteItem", "sqs:SendMessage"),
+    },
     "run_schedules": {
         *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"),
         *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:SendMessage"),

@@ -1,0 +1,304 @@
+"""Running operations: page by page, each page's jobs side by side, one after another for a turn each.
+
+The request that begins an operation has the first turn, so a small one is over when it is answered; a function
+that runs each minute does the rest. Under a lease of its own each operation is in one pair of hands at a time.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, assert_never
+
+from chalicelib.domain import operation as moves
+from chalicelib.domain import steer
+from chalicelib.domain.errors import ActionRefused, CallerError, NotFound, StoreError
+from chalicelib.domain.job import Job, JobId, State, VenueId
+from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.operation import (
+    EVERY,
+    PAGE_TRIES,
+    Action,
+    Finish,
+    Operation,
+    OperationId,
+    OperationStore,
+    Release,
+    Status,
+    Stop,
+    Tally,
+    Wait,
+    Watched,
+)
+from chalicelib.domain.policies import TIMING, EffectClass, Policy, Role, Tier, Timing
+from chalicelib.domain.ports import Chance, Clock, Crew, JobStore, Journal, Leases
+from chalicelib.domain.search import DEAD, JobIndex, alike, ended, is_dead_letter
+from chalicelib.service.listing import Listing
+from chalicelib.service.manage import Manage, Order
+from chalicelib.service.paging import AT_ONCE, MOST_READ, Newest, Shelf, read_page
+from chalicelib.service.principal import Principal
+
+TURN = timedelta(seconds=10)
+MOST_DUE = 50
+UNANSWERED = "unavailable"
+
+# The jobs that an action is for; of others nothing is counted.
+CONCERNS: Mapping[Action, frozenset[State]] = {
+    Action.RETRY: frozenset({State.FAILED, State.CANCELLED}),
+    Action.CANCEL: steer.WAITING,
+    Action.REDRIVE: frozenset({State.FAILED}),
+}
+Decide = Callable[..., Job | steer.NotAllowed]
+DECIDES: Mapping[Action, Decide] = {
+    Action.RETRY: steer.retry,
+    Action.CANCEL: steer.cancel,
+    Action.REDRIVE: steer.redrive,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsRan:
+    """What a run did: turns that it gave, and operations that ended in them."""
+
+    turns: int = 0
+    ended: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of one job: nothing, for a reason with a stable code, or what was, or would be, done."""
+
+    code: str | None = None
+    watched: Watched | None = None
+
+
+class RunOperations:
+    """The scheduled function behind bulk actions and redrives."""
+
+    def __init__(
+        self,
+        *,
+        operations: OperationStore,
+        store: JobStore,
+        index: JobIndex,
+        listing: Listing,
+        manage: Manage,
+        types: Mapping[str, JobType],
+        leases: Leases,
+        clock: Clock,
+        chance: Chance,
+        crew: Crew,
+        journal: Journal,
+        timing: Timing = TIMING,
+    ) -> None:
+        self._operations = operations
+        self._store = store
+        self._index = index
+        self._listing = listing
+        self._manage = manage
+        self._types = types
+        self._leases = leases
+        self._clock = clock
+        self._chance = chance
+        self._crew = crew
+        self._journal = journal
+        self._timing = timing
+
+    def run(self, *, ends: datetime) -> OperationsRan:
+        """Give every operation that is due a turn, and again, until none is left or the time is up."""
+        stop = ends - self._timing.settle_margin
+        turns = over = 0
+        while self._clock.now() < stop:
+            given = 0
+            for each in self._operations.due(until=self._clock.now(), limit=MOST_DUE):
+                if (now := self._clock.now()) >= stop:
+                    break
+                after = self._guarded(each, until=min(stop, now + TURN), ends=ends)
+                given += after is not None
+                over += after is not None and after.status is not Status.RUNNING
+            turns += given
+            if given == 0:
+                break
+        self._journal.note("operations_run", turns=turns, ended=over)
+        return OperationsRan(turns, over)
+
+    def _guarded(self, operation_id: OperationId, *, until: datetime, ends: datetime) -> Operation | None:
+        try:
+            return self.go_on(operation_id, until=until, ends=ends)
+        except StoreError as error:
+            self._journal.alarm("operation_waits", operationId=operation_id, error=type(error).__name__)
+            return None
+
+    def go_on(self, operation_id: OperationId, *, until: datetime, ends: datetime) -> Operation | None:
+        """Go on with an operation until a moment, and return it as it stands then.
+
+        None: it is in other hands, or not due. `ends` is when the invocation is cut off. Raises StoreError;
+        then it stands as it was saved last, and the next turn goes on from there.
+        """
+        owner, lease = self._chance.claim_id(), f"operation/{operation_id}"
+        skew = self._timing.clock_skew
+        if not self._leases.take(lease, owner, now=self._clock.now(), until=ends + skew):
+            return None
+        try:
+            operation = self._operations.load(operation_id)
+            if operation is None or not self._wants(operation):
+                return None  # the index lags behind
+            while self._wants(operation) and self._clock.now() < until:
+                operation = self._step(operation)
+            if self._wants(operation):
+                operation = self._saved(operation, moves.put_off(operation, now := self._clock.now(), now=now))
+            return operation
+        finally:
+            self._leases.give_back(lease, owner)
+
+    def _wants(self, operation: Operation) -> bool:
+        return operation.wakes_at is not None and operation.wakes_at <= self._clock.now()
+
+    def _step(self, operation: Operation) -> Operation:
+        now = self._clock.now()
+        if not operation.paced:
+            return self._page(operation, AT_ONCE)
+        watched = [each.id for each in operation.watched]
+        jobs, _ = self._store.load_batch(watched) if watched else ({}, None)
+        judged = moves.judged_anew(operation, moves.judge(operation, jobs))
+        match moves.next_step(judged, now=now):
+            case Release(count):
+                return self._page(moves.stepping(judged, count), min(count, AT_ONCE))
+            case Wait():
+                return self._saved(operation, moves.put_off(judged, now + EVERY, now=now))
+            case Finish():
+                return self._saved(operation, moves.finish(judged, now=now))
+            case Stop(why):
+                self._journal.alarm("operation_stopped_itself", operationId=operation.id, why=why)
+                return self._saved(operation, moves.stop(judged, why, by=None, now=now))
+            case step:
+                assert_never(step)
+
+    def _page(self, operation: Operation, count: int) -> Operation:
+        try:
+            shelf, admits = self._selection(operation)
+            limit = count if operation.left is None else min(count, operation.left)
+            jobs, place = read_page(
+                shelf, self._store, admits, after=operation.place, limit=limit, most=MOST_READ
+            )
+        except CallerError as error:  # the filter names what this version does not know any more
+            self._journal.alarm("operation_refused", operationId=operation.id, error=error.code)
+            refused = moves.stop(operation, error.code, by=None, now=self._clock.now())
+            return self._saved(operation, refused)
+        done = self._crew.run_all(partial(self._do, operation), list(enumerate(jobs))) if jobs else []
+        now = self._clock.now()
+        watched = [each.watched for each in done if each.watched is not None]
+        if any(each.code == UNANSWERED for each in done) and operation.tries + 1 < PAGE_TRIES:
+            ready = [job for job, each in zip(jobs, done, strict=True) if each.code is None]
+            tally = self._counted(ready, [each for each in done if each.code is None])
+            return self._saved(operation, moves.tried_in_vain(operation, tally, watched=watched, now=now))
+        tally = self._counted(jobs, done)
+        after = moves.went_on(operation, tally, place=place, watched=watched, now=now)
+        return self._saved(operation, after)
+
+    def _selection(self, operation: Operation) -> tuple[Shelf, Callable[[Job], bool]]:
+        """Return where the operation's jobs are, and which of those there are concerned."""
+        shelf, admits = self._asked(operation)
+        states = CONCERNS[operation.action]
+        return shelf, lambda job: job.state in states and job.created_at <= operation.created_at and admits(job)
+
+    def _asked(self, operation: Operation) -> tuple[Shelf, Callable[[Job], bool]]:
+        asked, starter = operation.asked, operation.starter
+        if operation.action is not Action.REDRIVE:
+            principal = Principal(starter.sub, starter.role, starter.venue_id)
+            return self._listing.select(asked, principal)
+        tier, kind = Tier(asked["queue"]), asked.get("fingerprint")
+        partitions = [alike(kind, State.FAILED)] if kind else [ended(tier, reason) for reason in DEAD]
+        return Newest(self._index, partitions), lambda job: is_dead_letter(job) and job.tier is tier
+
+    def _do(self, operation: Operation, item: tuple[int, Job]) -> Done:
+        """Act on one job, or say what would come of it."""
+        index, job = item
+        try:
+            if not operation.acts:
+                return Done(self._hindrance(operation.action, job))
+            order = Order(
+                job_id=job.id,
+                venue_id=_venue_of(operation),
+                actor=operation.starter.sub,
+                reason=f"{operation.reason} ({operation.id})",
+                after=moves.spread(operation, index) if operation.paced else timedelta(0),
+                entry_id=f"{operation.id.removeprefix('op_')}-{job.id}",
+            )
+            after = getattr(self._manage, operation.action)(order)
+        except ActionRefused as error:
+            return Done(error.code)
+        except NotFound:
+            return Done("gone")
+        except StoreError as error:
+            self._journal.alarm("operation_hindered", jobId=job.id, error=type(error).__name__)
+            return Done(UNANSWERED)
+        return Done(None, Watched(after.id, after.attempts) if operation.paced else None)
+
+    def _hindrance(self, action: Action, job: Job) -> str | None:
+        """Say why nothing could be done about a job as it stands, None if it could."""
+        decided = DECIDES[action](job, self._policy(job), now=self._clock.now())
+        if isinstance(decided, steer.NotAllowed):
+            return decided.code
+        if action is Action.CANCEL:
+            return None
+        key = self._store.load_key(job.key_id)
+        if key is None or key.job_id == job.id:
+            return None
+        holder = self._store.load(key.job_id, job.venue_id)
+        if holder is not None and holder.state is State.COMPLETED:
+            return "already_succeeded"  # the same work, submitted once more, has been done
+        return "key_taken"
+
+    def _counted(self, jobs: Sequence[Job], done: Sequence[Done]) -> Tally:
+        ready = [job for job, each in zip(jobs, done, strict=True) if each.code is None]
+        payloads = self._payloads(ready)
+        money: Counter[str] = Counter()
+        for job in ready:
+            money.update(_money(payloads.get(job.id, {})))
+        return Tally(
+            matched=len(jobs),
+            done=len(ready),
+            skipped=Counter(each.code for each in done if each.code is not None),
+            types=Counter(job.type for job in jobs),
+            money=money,
+            old_keys=sum(self._old_key(job) for job in ready),
+        )
+
+    def _payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, Mapping[str, Any]]:
+        apart = [job for job in jobs if job.payload_apart]
+        found = dict(self._store.load_payloads(apart)) if apart else {}
+        return {job.id: job.payload for job in jobs if job.payload is not None} | found
+
+    def _old_key(self, job: Job) -> bool:
+        """Whether the provider may have forgotten the key under which the job was last tried."""
+        if self._policy(job).effect_class is not EffectClass.KEYED or job.key_used_at is None:
+            return False
+        return self._clock.now() - job.key_used_at > self._timing.key_young
+
+    def _policy(self, job: Job) -> Policy:
+        return self._types[job.type].policy(self._timing)
+
+    def _saved(self, before: Operation, after: Operation) -> Operation:
+        """Save, and return what stands: if an operator stopped it meanwhile, that, with what was done."""
+        if self._operations.swap(before, after):
+            if after.status is not Status.RUNNING:
+                self._journal.note("operation_ended", operationId=after.id, status=after.status)
+            return after
+        standing = self._operations.load(before.id)
+        if standing is None or standing.status is not Status.STOPPED:
+            # Other hands have it, or our own write was applied and its reply lost.
+            return replace(standing or after, wakes_at=None)
+        ahead = moves.caught_up(standing, after, now=self._clock.now())
+        return ahead if self._operations.swap(standing, ahead) else standing
+
+
+def _venue_of(operation: Operation) -> VenueId | None:
+    starter = operation.starter
+    return starter.venue_id if starter.role is Role.VENUE_ADMIN else None
+
+
+def _money(data: Mapping[str, Any]) -> dict[str, int]:
+    amount, currency = data.get("amount"), data.get("currency")
+    return {currency.upper(): amount} if isinstance(amount, int) and isinstance(currency, str) else {}
