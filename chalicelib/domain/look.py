@@ -39,3 +39,17 @@ def look(job: Job, timing: Timing, *, now: datetime, paused: bool, held: bool = 
     if held:
         return Look(replace(job, next_look=now + again), None)
     return Look(replace(job, looks=job.looks + 1, next_look=now + again), timedelta(0))
+
+
+def seen(job: Job, timing: Timing, *, now: datetime, back_in: timedelta) -> Job | None:
+    """Put off the look of a job whose message was just here and comes back; None if it is far enough.
+
+    Without it what a full bucket keeps waiting would be taken for lost and sent again, one message more at
+    each look. The job is missed later the longer it has waited, as resends go, so that this is seldom written.
+    """
+    back = now + back_in
+    if job.next_look is None or job.next_look > back + 2 * timing.look_ahead:
+        return None
+    patience = min(max(now - job.next_attempt_at, timing.look_after), timing.look_cap)
+    overdue = job.overdue or now > job.due
+    return replace(job, looks=max(job.looks, 1), next_look=back + patience, overdue=overdue)

@@ -15,6 +15,7 @@ from chalicelib.domain.controls import Controls, hold_for
 from chalicelib.domain.errors import ClaimLost, ProviderError, StoreError, StoreUnsure
 from chalicelib.domain.job import AT_REST, Job, JobId, begin, hold, without_message
 from chalicelib.domain.jobtype import JobType, Work
+from chalicelib.domain.look import seen
 from chalicelib.domain.outcome import (
     Completed,
     Failure,
@@ -84,10 +85,12 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class LetGo:
-    """The job is not due for long: its look is set, then the message may go and `dispatch` sends anew."""
+class Look:
+    """A look that is to move, and nothing else; the message's fate once it has, and if that is not certain."""
 
-    job: Job
+    change: Change
+    fate: Fate
+    otherwise: Fate
 
 
 @dataclass(slots=True)
@@ -153,7 +156,7 @@ class Execute:
 
     def _carry_out(
         self,
-        plans: Mapping[JobId, Step | LetGo | Fate],
+        plans: Mapping[JobId, Step | Look | Fate],
         receives: Mapping[JobId, int],
         ends: datetime,
         told: Tell,
@@ -163,9 +166,9 @@ class Execute:
         payloads = self._payloads(steps)
         missing = {step.change.after.id for step in steps if step.fate is None} - payloads.keys()
         steps = [step for step in steps if step.change.after.id not in missing]
-        fates = {job_id: plan for job_id, plan in plans.items() if not isinstance(plan, Step | LetGo)}
+        fates = {job_id: plan for job_id, plan in plans.items() if not isinstance(plan, Step | Look)}
         fates |= {job_id: self._left_without_payload(job_id) for job_id in missing}
-        fates |= self._let_go([plan.job for plan in plans.values() if isinstance(plan, LetGo)])
+        fates |= self._move_looks([plan for plan in plans.values() if isinstance(plan, Look)])
         claimed, written = self._write(steps)
         told(fates := fates | written)
         held = [self._hold(job, payloads[job.id], receives[job.id]) for job in claimed]
@@ -173,16 +176,12 @@ class Execute:
 
     # --- deciding
 
-    def _plan(self, job: Job, controls: Controls, receives: int, ends: datetime) -> Step | LetGo | Fate:
+    def _plan(self, job: Job, controls: Controls, receives: int, ends: datetime) -> Step | Look | Fate:
         """Decide what this delivery makes of a job."""
-        job_type = self._types.get(job.type)
-        if job_type is None:
-            self._journal.alarm("unknown_type", jobId=job.id, type=job.type)
-            return Later(self._timing.hold_by_visibility)
         now = self._clock.now()
         verdict = (
             refusal(job, now=now, timing=self._timing)
-            or self._held_back(job, job_type, controls, now)
+            or self._held_back(job, controls, now)
             or claim(
                 job,
                 self._policies[job.type],
@@ -194,8 +193,9 @@ class Execute:
         )
         match verdict:
             case Claimed(after):
-                if now + job_type.run_time > ends - self._timing.settle_margin:
-                    return Later(SOON)  # too little of this invocation is left; another one has all of it
+                if now + self._types[job.type].run_time > ends - self._timing.settle_margin:
+                    # Too little of this invocation is left; another one has all of it.
+                    return self._put_off(job, SOON, receives)
                 return Step(Change(job, after), None)
             case Ended(after):
                 return Step(Change(job, after), DONE)
@@ -204,7 +204,8 @@ class Execute:
             case NotYet(until):
                 wait = max(until - now, timedelta(0))
                 in_queue = self._by_visibility(wait, receives, self._timing.longest_delay)
-                return Later(wait) if in_queue else LetGo(job)
+                # Set first, and then the message may go: `dispatch` sends anew.
+                return Later(wait) if in_queue else Look(Change(job, without_message(job)), DONE, LEFT)
             case HeldBack(_, delay):
                 return self._put_off(job, delay, receives)
         assert_never(verdict)
@@ -215,16 +216,25 @@ class Execute:
             return Later(delay)
         return Step(Change(job, hold(job, self._clock.now() + delay)), DONE)
 
-    def _ask_limiter(self, plans: Iterable[Step | LetGo | Fate], owner: str, ends: datetime) -> Admitted:
+    def _ask_limiter(self, plans: Iterable[Step | Look | Fate], owner: str, ends: datetime) -> Admitted:
         asking = [plan.change.before for plan in plans if isinstance(plan, Step) and plan.fate is None]
         until = ends + self._timing.clock_skew
         return self._gate.ask(asking, owner=owner, until=until, now=self._clock.now())
 
-    def _denied(self, job: Job, wait: timedelta, receives: int) -> Step | Fate:
+    def _denied(self, job: Job, wait: timedelta, receives: int) -> Step | Look | Fate:
+        """Hold back what the limiter turned away; its message is there, so `dispatch` need not miss it."""
         delay = held_back(wait, receives=receives, spread=self._chance.fraction())
-        return self._put_off(job, min(delay, self._timing.hold_by_visibility), receives)
+        plan = self._put_off(job, min(delay, self._timing.hold_by_visibility), receives)
+        if not isinstance(plan, Later):
+            return plan
+        after = seen(job, self._timing, now=self._clock.now(), back_in=plan.delay)
+        return plan if after is None else Look(Change(job, after), plan, plan)
 
-    def _held_back(self, job: Job, job_type: JobType, controls: Controls, now: datetime) -> HeldBack | None:
+    def _held_back(self, job: Job, controls: Controls, now: datetime) -> HeldBack | None:
+        job_type = self._types.get(job.type)
+        if job_type is None:
+            self._journal.alarm("unknown_type", jobId=job.id, type=job.type)
+            return HeldBack("unknown_type", self._timing.hold_by_visibility)
         control = controls.holding(job, job_type.provider, now)
         if control is None:
             return None
@@ -236,14 +246,13 @@ class Execute:
 
     # --- writing
 
-    def _let_go(self, jobs: Sequence[Job]) -> dict[JobId, Fate]:
-        """Set the look of jobs whose message is to go; only then may it go."""
-        if not jobs:
+    def _move_looks(self, looks: Sequence[Look]) -> dict[JobId, Fate]:
+        if not looks:
             return {}
-        results = self._store.save_looks([Change(job, without_message(job)) for job in jobs])
+        results = self._store.save_looks([look.change for look in looks])
         return {
-            job.id: DONE if isinstance(result, Saved) else LEFT
-            for job, result in zip(jobs, results, strict=True)
+            look.change.before.id: look.fate if isinstance(result, Saved) else look.otherwise
+            for look, result in zip(looks, results, strict=True)
         }
 
     def _write(self, steps: Sequence[Step]) -> tuple[list[Job], dict[JobId, Fate]]:
@@ -379,6 +388,8 @@ class Execute:
         if job.state in AT_REST:
             return Step(Change(held.job, job), DONE)
         wait = job.next_attempt_at - now
-        if self._by_visibility(wait, held.receives, self._timing.longest_delay):
+        kept_back = isinstance(outcome, HeldBack)
+        most = self._timing.hold_by_visibility if kept_back else self._timing.longest_delay
+        if self._by_visibility(wait, held.receives, most):
             return Step(Change(held.job, job), Later(wait))
         return Step(Change(held.job, without_message(job)), DONE)

@@ -1,6 +1,7 @@
 """Consumers before the limiter: what does not fit is held back, charged nothing, and comes back."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -128,6 +129,44 @@ def test_urgent_job_finds_room_behind_a_backlog_of_ordinary_ones(house: House) -
     house.consume(lane=Lane.EXPRESS)
 
     assert house.job(urgent).state is State.COMPLETED
+
+
+FULL = Limit(per_second=0.0001, concurrent=10, burst=1, cooldown=timedelta(seconds=5))
+
+
+def test_what_a_full_bucket_keeps_waiting_has_one_message_however_long_it_waits() -> None:
+    house = House(limiter=Limiters({**LIMITS, "stripe": FULL}))
+    ids = house.accept_many(4)
+    house.pass_time(timedelta(hours=6))
+
+    states = [house.job(job_id).state for job_id in ids]
+    waiting = [house.job(job_id) for job_id in ids if house.job(job_id).state is State.QUEUED]
+    assert State.COMPLETED in states
+    assert waiting
+    assert len(house.messages()) == len(waiting)
+    assert all(job.overdue for job in waiting), (
+        "what dispatch need not look at is among the overdue all the same"
+    )
+    assert all((job.looks, job.attempts) == (1, 0) for job in waiting)
+
+
+def test_the_looks_of_what_waits_at_a_full_bucket_are_seldom_written() -> None:
+    house = House(limiter=Limiters({**LIMITS, "stripe": FULL}))
+    house.accept_many(4)
+    house.pass_time(timedelta(hours=6))
+    assert house.store.calls["save_looks"] <= 8  # each doubles what was waited; one call for a batch
+
+
+def test_a_message_that_is_lost_while_its_job_waits_at_a_full_bucket_is_sent_again() -> None:
+    limiter = Limiters({**LIMITS, "stripe": FULL})
+    house = House(limiter=limiter)
+    ids = house.accept_many(2)
+    house.pass_time(timedelta(minutes=20))
+    house.lose_messages()
+    limiter.fails = None
+    limiter._buckets["stripe"] = replace(limiter._buckets["stripe"], limit=NARROW)
+    house.pass_time(timedelta(minutes=40))
+    assert {house.job(job_id).state for job_id in ids} == {State.COMPLETED}
 
 
 def test_without_a_limiter_everything_is_let_through() -> None:

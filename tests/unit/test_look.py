@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.job import AT_REST, Job, State, without_message
-from chalicelib.domain.look import Look, look
+from chalicelib.domain.look import Look, look, seen
 from chalicelib.domain.policies import TIMING
 from tests.factories import a_job, a_running_job
 from tests.fakes import START
@@ -174,3 +174,30 @@ def test_a_look_always_moves_past_what_its_run_looks_for(
     assert made.job.next_look > START + now + TIMING.look_ahead
     assert made.job.looks - looks == (1 if made.send_after is not None else 0)
     assert made.send_after is None or made.send_after >= timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("waited", "next_look"),
+    [
+        pytest.param(NOW, None, id="the look is far: nothing to write"),
+        pytest.param(2 * MINUTE - SECOND, None, id="still far enough"),
+        pytest.param(2 * MINUTE, 8 * MINUTE, id="near: five minutes after it is back"),
+        pytest.param(20 * MINUTE, 41 * MINUTE, id="as long again as it has waited"),
+        pytest.param(24 * HOUR, 30 * HOUR + MINUTE, id="six hours at most"),
+    ],
+)
+def test_the_look_of_a_job_whose_message_was_just_seen_is_put_off(
+    waited: timedelta, next_look: timedelta | None
+) -> None:
+    after = seen(a_job(), TIMING, now=START + waited, back_in=MINUTE)
+    assert (None if after is None else after.next_look) == (None if next_look is None else START + next_look)
+
+
+def test_a_message_that_is_seen_counts_as_out_and_makes_its_job_overdue() -> None:
+    after = seen(without_message(a_job()), TIMING, now=START + SECOND, back_in=MINUTE)
+    assert after is not None
+    assert (after.looks, after.overdue, after.version) == (1, True, a_job().version)
+
+
+def test_the_look_of_a_job_at_rest_is_not_put_off() -> None:
+    assert seen(replace(a_job(), next_look=None), TIMING, now=START, back_in=MINUTE) is None
