@@ -141,8 +141,9 @@ def test_what_changes_nothing_is_answered_and_not_audited(front: Front) -> None:
 
 
 def test_a_pause_that_stands_beside_a_later_stop_is_not_audited_again(front: Front) -> None:
-    for path, body in (("/queues/money/pause", {}), ("/rate-limits/emergency-stop", {"scope": "all"})) * 2:
-        assert ask(front, path, {"reason": "Calm", **body}).status_code == 200
+    for _ in range(2):
+        assert ask(front, PAUSE, {"reason": "calm"}).status_code == 200
+        assert ask(front, STOP, {"scope": "all", "reason": "calm"}).status_code == 200
     assert [each.action for each in front.store.audit] == ["pause", "emergency_stop"]
 
 
