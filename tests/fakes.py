@@ -165,7 +165,12 @@ class MemoryStore(MemoryBatches):
                 after = replace(after, next_look=current.next_look, looks=current.looks)
             if before.overdue == after.overdue and after.next_look is not None:
                 after = replace(after, overdue=current.overdue)
-            self.jobs[before.id] = replace(after, payload=current.payload, payload_apart=current.payload_apart)
+            payload = current.payload
+            if before.erased_at != after.erased_at and current.payload_apart:
+                self.payloads[before.id] = after.payload or {}
+            elif before.erased_at != after.erased_at:
+                payload = after.payload
+            self.jobs[before.id] = replace(after, payload=payload, payload_apart=current.payload_apart)
             return Saved()
 
     def save_audited(

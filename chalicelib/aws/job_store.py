@@ -133,6 +133,10 @@ class DynamoJobStore(DynamoBatches):
         parts += [self._taken_back(take_back)] if take_back is not None else []
         if change.after.payload_apart and change.after.due != change.before.due:  # it starts anew
             parts.append({"Update": expression(self._keep_payload(change.after))})
+        if change.after.payload_apart and change.after.erased_at != change.before.erased_at:
+            blank = Difference({"pl": records.NOTHING})
+            apart = Statement(self._tables.jobs, payload_id(change.after.id), blank, {})
+            parts.append({"Update": expression(apart)})
         try:
             write(self._client.transact_write_items, TransactItems=parts)
         except ConditionRefused as refused:

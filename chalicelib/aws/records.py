@@ -148,6 +148,7 @@ MOVING: Mapping[str, tuple[str, Kind]] = {
     "finished_at": ("fi", MOMENT),
     "expires_at": ("xp", MOMENT),
     "history": ("hi", HISTORY),
+    "erased_at": ("ea", MOMENT),
 }
 LOOK: Mapping[str, tuple[str, Kind]] = {
     "next_look": ("nl", MOMENT),
@@ -158,6 +159,7 @@ LOOK: Mapping[str, tuple[str, Kind]] = {
 BATCH = "bt"
 SEARCH: Mapping[Index, str] = {Index.SEARCH: "sx", Index.VENUE_SEARCH: "vx", Index.FINGERPRINT: "fp"}
 TTL = "expires_at"
+NOTHING = document({})  # the payload of a job that was erased
 
 _READERS = {name: (attr, kind.read) for attr, (name, kind) in {**ACCEPTED, **MOVING, **LOOK}.items()}
 _ABSENT: Mapping[str, Any] = {
@@ -229,6 +231,10 @@ def difference(before: Job, after: Job) -> Difference:
             change.removes.append(name)
         else:
             change.sets[name] = kind.write(now)
+    if before.erased_at != after.erased_at:
+        change.removes.append("cb")
+        if not after.payload_apart:
+            change.sets["pl"] = NOTHING
     if before.expires_at != after.expires_at:
         _put(change, TTL, seconds(after.expires_at) if after.expires_at else None)
     if (before.state, before.reason, before.error) != (after.state, after.reason, after.error):

@@ -134,6 +134,8 @@ class Job:
     batch_id: str | None = None
     batch_index: int | None = None
 
+    erased_at: datetime | None = None  # since then it has no payload and no result: they were a person's
+
     @property
     def lane(self) -> Lane:
         """The queue of its tier that its messages go to."""
@@ -307,6 +309,11 @@ def promote(job: Job, policy: Policy, *, now: datetime) -> Job:
         next_look=now + policy.timing.look_after,
         looks=1,
     )
+
+
+def erase(job: Job, *, now: datetime) -> Job:
+    """Take what may be about a person from a job that has ended: payload, result, where its end is told."""
+    return replace(job, version=job.version + 1, payload={}, result=None, callback_url=None, erased_at=now)
 
 
 def hold(job: Job, until: datetime) -> Job:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from chalicelib.domain import job as moves
-from chalicelib.domain.job import Job, Reason, State, rest, restart
+from chalicelib.domain.job import TERMINAL, Job, Reason, State, rest, restart
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import Policy
 from chalicelib.domain.search import is_dead_letter
@@ -31,6 +31,9 @@ class NotAllowed:
     message: str
 
 
+ERASED = NotAllowed("erased", "Its data was erased, so it cannot run again.")
+
+
 def cancel(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
     """Cancel a job that waits and of which surely nothing has happened."""
     if job.state not in WAITING:
@@ -51,9 +54,9 @@ def promote(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
 
 def clone_refusal(job: Job) -> NotAllowed | None:
     """Say why a job may not be made once more, or None: an effect that may have happened is not repeated."""
-    if job.doubt is None:
-        return None
-    return NotAllowed("outcome_unknown", "Its effect may have happened: resolve it before it is cloned.")
+    if job.doubt is not None:
+        return NotAllowed("outcome_unknown", "Its effect may have happened: resolve it before it is cloned.")
+    return ERASED if job.erased_at is not None else None
 
 
 def retry(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
@@ -62,7 +65,17 @@ def retry(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
         return NotAllowed("outcome_unknown", "Its effect may have happened: find out, then resolve it.")
     if job.state not in (State.FAILED, State.CANCELLED):
         return NotAllowed("not_retryable", f"A job that is {job.state} cannot be retried.")
+    if job.erased_at is not None:
+        return ERASED
     return restart(job, policy, now=now)
+
+
+def erase(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:
+    """Take what is a person's from a job that has ended; an open or parked one still needs it."""
+    del policy  # of every type alike
+    if job.state not in TERMINAL:
+        return NotAllowed("still_open", f"A job that is {job.state} still needs its data.")
+    return moves.erase(job, now=now)
 
 
 def redrive(job: Job, policy: Policy, *, now: datetime) -> Job | NotAllowed:

@@ -23,7 +23,7 @@ from chalicelib.http.operations import (
 from chalicelib.http.paging import CURSOR, LIMIT, limit_of, mark_cursor, mark_of
 from chalicelib.http.views import body_of, body_or_none_of, parameters_of, principal_of, view
 from chalicelib.service.audit import Mark
-from chalicelib.service.operations import BULK, REDRIVE, WHY_STOP, shown
+from chalicelib.service.operations import BULK, ERASURE, REDRIVE, WHY_STOP, shown
 from chalicelib.wiring import service
 
 routes = Blueprint(__name__)
@@ -45,6 +45,15 @@ def redrive_dead_letters(tier: str) -> Response:
     request = routes.current_request
     principal = principal_of(request)
     return reply(202, shown(service().operations.redrive(tier, body_of(request), principal)))
+
+
+@routes.route("/erasures", methods=["POST"], content_types=["application/json"])
+@view
+def erase_person() -> Response:
+    """Erase a person's data."""
+    request = routes.current_request
+    principal = principal_of(request)
+    return reply(202, shown(service().operations.erase(body_of(request), principal)))
 
 
 @routes.route("/operations", methods=["GET"], content_types=[])
@@ -131,6 +140,10 @@ SCHEMAS: Shapes = {
         ],
     },
     "Redrive": {**REDRIVE, "examples": [{"mode": "preview"}, {"mode": "start", "reason": "The bank is back"}]},
+    "Erasure": {
+        **ERASURE,
+        "examples": [{"mode": "start", "userId": "user-7", "reason": "Asked for by letter"}],
+    },
     "StopOperation": WHY_STOP,
     "Operation": STATE,
     "Operations": record({"operations": listed(ref("Operation")), "cursor": nullable(TEXT)}),
@@ -162,6 +175,18 @@ OPERATIONS: Operations = {
         "If the canary or three and a third of the last fifty fail again, it stops itself.",
         body=ref("Redrive"),
         parameters=(TIER,),
+        answers={202: Answer("The operation.", ref("Operation"))},
+        refusals=(403,),
+    ),
+    ("POST", "/v1/erasures"): Operation(
+        id="erasePerson",
+        tag="jobs",
+        summary="Erase a person's data",
+        who="admin",
+        about="Payload, result and callback URL of every job that has ended are blanked; the rest of the "
+        "record stays, and such a job cannot be retried or cloned. Jobs that are open or parked still need their "
+        "data: they are counted as `still_open`, so ask again once they have ended. The address is kept nowhere.",
+        body=ref("Erasure"),
         answers={202: Answer("The operation.", ref("Operation"))},
         refusals=(403,),
     ),

@@ -72,6 +72,7 @@ IF_ANY: Mapping[str, Shape] = {
     "error": ref("Failure"),
     "batchId": {**TEXT, "description": "The batch that it came in."},
     "batchIndex": {**COUNT, "description": "Its place there, from 0."},
+    "erasedAt": {**MOMENT, "description": "Since when its data and result are blank: they were a person's."},
 }
 WHOLE: Mapping[str, Shape] = {
     **ROW,

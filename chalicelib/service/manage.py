@@ -23,7 +23,17 @@ from chalicelib.domain.ports import (
     Saved,
     Unsure,
 )
-from chalicelib.domain.steer import WAITING, NotAllowed, Resolution, cancel, promote, redrive, resolve, retry
+from chalicelib.domain.steer import (
+    WAITING,
+    NotAllowed,
+    Resolution,
+    cancel,
+    erase,
+    promote,
+    redrive,
+    resolve,
+    retry,
+)
 from chalicelib.service.writing import TRIES
 
 
@@ -77,6 +87,10 @@ class Manage:
     def redrive(self, order: Order) -> Job:
         """Let a dead letter start anew."""
         return self._act("redrive", order, lambda job, policy: redrive(job, policy, now=self._clock.now()))
+
+    def erase(self, order: Order) -> Job:
+        """Take what is a person's from a job that has ended."""
+        return self._act("erase", order, lambda job, policy: erase(job, policy, now=self._clock.now()))
 
     def promote(self, order: Order) -> Job:
         """Let a waiting job run now."""

@@ -25,11 +25,11 @@ from chalicelib.domain.operation import (
 )
 from chalicelib.domain.policies import Role, Tier
 from chalicelib.domain.ports import Chance, Clock, Entry, Journal
-from chalicelib.service.intake import Schema
+from chalicelib.service.intake import IDENTITY, Schema
 from chalicelib.service.listing import FILTERS, Listing
 from chalicelib.service.principal import Principal
 from chalicelib.service.read import moment
-from chalicelib.service.run_operations import RunOperations
+from chalicelib.service.run_operations import RunOperations, address_mark
 from chalicelib.service.schedule_intake import REASON
 from chalicelib.service.writing import TRIES
 
@@ -70,6 +70,23 @@ REDRIVE: Mapping[str, Any] = {
         "reason": REASON,
     },
 }
+ERASURE: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["mode"],
+    "properties": {
+        "mode": MODE,
+        "userId": {**IDENTITY, "description": "All jobs made on behalf of this user."},
+        "venueId": {**IDENTITY, "description": "With `address`: the venue whose jobs are searched."},
+        "address": {
+            "type": "string",
+            "minLength": 3,
+            "maxLength": 320,
+            "description": "A mail address or phone number: all jobs of the venue that have it in their data.",
+        },
+        "reason": REASON,
+    },
+}
 WHY_STOP: Mapping[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -78,7 +95,7 @@ WHY_STOP: Mapping[str, Any] = {
 
 
 class Operations:
-    """The use cases behind POST /v1/jobs/bulk, a queue's redrive, and /v1/operations."""
+    """The use cases behind POST /v1/jobs/bulk, a queue's redrive, erasures, and /v1/operations."""
 
     def __init__(
         self,
@@ -97,6 +114,7 @@ class Operations:
         self._chance = chance
         self._journal = journal
         self._bulk, self._redrive, self._stop = Schema(BULK), Schema(REDRIVE), Schema(WHY_STOP)
+        self._erasure = Schema(ERASURE)
 
     def bulk(self, body: Mapping[str, Any], principal: Principal) -> Operation:
         """Begin to retry or cancel all jobs that match a filter, or to count what would come of it.
@@ -120,6 +138,16 @@ class Operations:
         asked = {"queue": tier}
         asked |= {"fingerprint": body["fingerprint"]} if "fingerprint" in body else {}
         return self._begin(Action.REDRIVE, asked, body, principal)
+
+    def erase(self, body: Mapping[str, Any], principal: Principal) -> Operation:
+        """Begin to take a person's data from all jobs that have ended, or to count those jobs."""
+        if principal.role is not Role.ADMIN:
+            raise Forbidden("Only an administrator's token may erase.")
+        self._check(self._erasure, body)
+        by_user, by_address = "userId" in body, "address" in body
+        if by_user == by_address or by_address != ("venueId" in body):
+            raise InvalidRequest([Problem("body", "Send either a userId, or a venueId and an address.")])
+        return self._begin(Action.ERASE, {}, body, principal)
 
     def read(self, operation_id: str, principal: Principal) -> Operation:
         """Return an operation to its starter or an administrator. Raises NotFound or StoreRefused."""
@@ -175,8 +203,10 @@ class Operations:
         self, action: Action, asked: Mapping[str, str], body: Mapping[str, Any], principal: Principal
     ) -> Operation:
         now, entry_id = self._clock.now(), self._chance.entry_id()
+        operation_id = OperationId(f"op_{entry_id}")
+        asked = _person(operation_id, body) if action is Action.ERASE else asked
         begun = Operation(
-            id=OperationId(f"op_{entry_id}"),
+            id=operation_id,
             action=action,
             mode=Mode(body["mode"]),
             asked=dict(asked),
@@ -212,8 +242,16 @@ def _may_see(operation: Operation, principal: Principal) -> bool:
     return principal.role is Role.ADMIN or (principal.role is operation.starter.role and mine)
 
 
+def _person(operation_id: OperationId, body: Mapping[str, Any]) -> dict[str, str]:
+    """Return what an erasure's record says of the person: a user's id, or a mark that is no address."""
+    if "userId" in body:
+        return {"userId": body["userId"]}
+    return {"venueId": body["venueId"], "address": address_mark(operation_id, body["address"])}
+
+
 def _action(operation: Operation) -> str:
-    word = operation.action if operation.action is Action.REDRIVE else f"bulk_{operation.action}"
+    bulk = operation.action in (Action.RETRY, Action.CANCEL)
+    word = f"bulk_{operation.action}" if bulk else operation.action.value
     return word if operation.acts else f"preview_{word}"
 
 

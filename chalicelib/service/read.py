@@ -110,6 +110,7 @@ def row(job: Job) -> dict[str, Any]:
         error=error_of(job.error),
         batchId=job.batch_id,
         batchIndex=job.batch_index,
+        erasedAt=moment(job.erased_at),
     )
 
 

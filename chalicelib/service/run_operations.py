@@ -5,7 +5,7 @@ that runs each minute does the rest. Under a lease of its own each operation is 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,6 +16,7 @@ from chalicelib.domain import steer
 from chalicelib.domain.errors import ActionRefused, CallerError, NotFound, StoreError
 from chalicelib.domain.job import Job, JobId, State, VenueId
 from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.keys import digest
 from chalicelib.domain.operation import (
     EVERY,
     PAGE_TRIES,
@@ -33,7 +34,7 @@ from chalicelib.domain.operation import (
 )
 from chalicelib.domain.policies import TIMING, EffectClass, Policy, Role, Tier, Timing
 from chalicelib.domain.ports import Chance, Clock, Crew, JobStore, Journal, Leases
-from chalicelib.domain.search import DEAD, JobIndex, alike, ended, is_dead_letter
+from chalicelib.domain.search import DEAD, JobIndex, alike, ended, is_dead_letter, of_user, of_venue
 from chalicelib.service.listing import Listing
 from chalicelib.service.manage import Manage, Order
 from chalicelib.service.paging import AT_ONCE, MOST_READ, Newest, Shelf, read_page
@@ -48,12 +49,14 @@ CONCERNS: Mapping[Action, frozenset[State]] = {
     Action.RETRY: frozenset({State.FAILED, State.CANCELLED}),
     Action.CANCEL: steer.WAITING,
     Action.REDRIVE: frozenset({State.FAILED}),
+    Action.ERASE: frozenset(State),
 }
 Decide = Callable[..., Job | steer.NotAllowed]
 DECIDES: Mapping[Action, Decide] = {
     Action.RETRY: steer.retry,
     Action.CANCEL: steer.cancel,
     Action.REDRIVE: steer.redrive,
+    Action.ERASE: steer.erase,
 }
 
 
@@ -186,6 +189,7 @@ class RunOperations:
             self._journal.alarm("operation_refused", operationId=operation.id, error=error.code)
             refused = moves.stop(operation, error.code, by=None, now=self._clock.now())
             return self._saved(operation, refused)
+        jobs = self._of_the_person(operation, jobs)
         done = self._crew.run_all(partial(self._do, operation), list(enumerate(jobs))) if jobs else []
         now = self._clock.now()
         watched = [each.watched for each in done if each.watched is not None]
@@ -205,12 +209,37 @@ class RunOperations:
 
     def _asked(self, operation: Operation) -> tuple[Shelf, Callable[[Job], bool]]:
         asked, starter = operation.asked, operation.starter
+        if operation.action is Action.ERASE:
+            return self._persons(asked)
         if operation.action is not Action.REDRIVE:
             principal = Principal(starter.sub, starter.role, starter.venue_id)
             return self._listing.select(asked, principal)
         tier, kind = Tier(asked["queue"]), asked.get("fingerprint")
         partitions = [alike(kind, State.FAILED)] if kind else [ended(tier, reason) for reason in DEAD]
         return Newest(self._index, partitions), lambda job: is_dead_letter(job) and job.tier is tier
+
+    def _persons(self, asked: Mapping[str, str]) -> tuple[Shelf, Callable[[Job], bool]]:
+        """Return where a person's jobs are: a user's own, or, of an address, among all of a venue's."""
+        user, venue = asked.get("userId"), asked.get("venueId")
+        partition = of_user(user) if user is not None else of_venue(VenueId(venue or ""))
+
+        def admits(job: Job) -> bool:
+            theirs = job.user_id == user if user is not None else job.venue_id == venue
+            return theirs and job.erased_at is None and job.stage is None
+
+        return Newest(self._index, [partition]), admits
+
+    def _of_the_person(self, operation: Operation, jobs: list[Job]) -> list[Job]:
+        """Leave out the jobs that do not name the address whose owner is to be erased."""
+        if "address" not in operation.asked:
+            return jobs
+        payloads = self._payloads(jobs)
+        wanted = operation.asked["address"]
+        return [
+            job
+            for job in jobs
+            if any(address_mark(operation.id, text) == wanted for text in texts_of(payloads.get(job.id)))
+        ]
 
     def _do(self, operation: Operation, item: tuple[int, Job]) -> Done:
         """Act on one job, or say what would come of it."""
@@ -241,7 +270,7 @@ class RunOperations:
         decided = DECIDES[action](job, self._policy(job), now=self._clock.now())
         if isinstance(decided, steer.NotAllowed):
             return decided.code
-        if action is Action.CANCEL:
+        if action in (Action.CANCEL, Action.ERASE):
             return None
         key = self._store.load_key(job.key_id)
         if key is None or key.job_id == job.id:
@@ -297,6 +326,23 @@ class RunOperations:
 def _venue_of(operation: Operation) -> VenueId | None:
     starter = operation.starter
     return starter.venue_id if starter.role is Role.VENUE_ADMIN else None
+
+
+def address_mark(operation_id: OperationId, address: str) -> str:
+    """Return what an operation keeps of an address: enough to recognise it by, and no address."""
+    return digest([operation_id, address.strip().casefold()])
+
+
+def texts_of(value: object) -> Iterator[str]:
+    """Give every text in a payload, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from texts_of(each)
+    elif isinstance(value, Sequence):
+        for each in value:
+            yield from texts_of(each)
 
 
 def _money(data: Mapping[str, Any]) -> dict[str, int]:

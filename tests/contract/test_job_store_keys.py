@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.controls import Control, Controls, Scope
-from chalicelib.domain.job import Job, JobId, KeyId, State
+from chalicelib.domain.job import Job, JobId, KeyId, State, erase
 from chalicelib.domain.outcome import Unknown
 from chalicelib.domain.policies import EffectClass
 from chalicelib.domain.ports import Change, JobStore, KeyTaken, Outdated, Saved
@@ -179,6 +179,20 @@ def test_job_that_starts_anew_has_its_payload(records: Records, payload: dict[st
     loaded = records.store.load(job.id, None)
     assert loaded is not None
     assert (loaded.state, loaded.payload, loaded.expires_at) == (State.QUEUED, payload, None)
+
+
+@pytest.mark.parametrize("payload", [PAYMENT, LARGE], ids=["small", "large"])
+def test_an_erased_job_has_neither_payload_nor_result_nor_callback(
+    records: Records, payload: dict[str, object]
+) -> None:
+    job = ended(records.store, payload=payload)
+    erased = erase(job, now=START + timedelta(hours=1))
+
+    assert records.store.save_audited(Change(job, erased), an_entry(job)) == Saved()
+    loaded = records.store.load(job.id, None)
+    assert loaded is not None
+    assert (loaded.payload, loaded.result, loaded.callback_url) == ({}, None, None)
+    assert (loaded.erased_at, loaded.state) == (START + timedelta(hours=1), job.state)
 
 
 def test_resolved_job_is_read_back(records: Records) -> None:

@@ -132,6 +132,7 @@ ROUTES: dict[tuple[str, str], object] = {
     ("GET", "/v1/queues/{tier}/dead-letters"): "admin",
     ("POST", "/v1/queues/{tier}/redrive"): "admin",
     ("POST", "/v1/jobs/bulk"): MAY_BEGIN,
+    ("POST", "/v1/erasures"): "admin",
     ("GET", "/v1/operations"): "its own",
     ("GET", "/v1/operations/{operation_id}"): MAY_WATCH,
     ("POST", "/v1/operations/{operation_id}/stop"): MAY_WATCH,
