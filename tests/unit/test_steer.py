@@ -7,7 +7,7 @@ import pytest
 from chalicelib.domain.job import TERMINAL, Job, Poll, Reason, State
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import EffectClass
-from chalicelib.domain.steer import NotAllowed, Resolution, cancel, resolve, retry
+from chalicelib.domain.steer import ERASED, NotAllowed, Resolution, cancel, clone_refusal, erase, redrive, resolve, retry
 from tests.factories import a_policy, a_running_job, is_sentence
 from tests.fakes import START
 
@@ -161,3 +161,28 @@ def test_resolving_sets_the_finish_and_the_expiry() -> None:
     after = resolve(standing(State.PARKED), policy, Resolution.FAILED, now=LATER)
     assert isinstance(after, Job)
     assert (after.finished_at, after.expires_at) == (LATER, LATER + timedelta(days=7))
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_only_a_dead_letter_is_redriven(reason: Reason) -> None:
+    job = standing(State.FAILED, reason=reason)
+    after = redrive(job, POLICY, now=LATER)
+    if reason is Reason.REFUSED:
+        assert after == NotAllowed("not_a_dead_letter", "A job that is refused is no dead letter.")
+    else:
+        assert after == retry(job, POLICY, now=LATER)
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_only_what_has_ended_is_erased_and_then_it_never_runs_again(state: State) -> None:
+    job = standing(state, payload={"to": "ann"}, result={"id": "1"}, reason=Reason.EXHAUSTED)
+    after = erase(job, POLICY, now=LATER)
+    if state not in TERMINAL:
+        assert isinstance(after, NotAllowed)
+        assert after.code == "still_open"
+        return
+    assert isinstance(after, Job)
+    assert (after.payload, after.result, after.erased_at, after.state) == ({}, None, LATER, state)
+    assert clone_refusal(after) == ERASED
+    if state in (State.FAILED, State.CANCELLED):
+        assert retry(after, POLICY, now=LATER) == ERASED
