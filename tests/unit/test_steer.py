@@ -7,7 +7,17 @@ import pytest
 from chalicelib.domain.job import TERMINAL, Job, Poll, Reason, State
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import EffectClass
-from chalicelib.domain.steer import ERASED, NotAllowed, Resolution, cancel, clone_refusal, erase, redrive, resolve, retry
+from chalicelib.domain.steer import (
+    ERASED,
+    NotAllowed,
+    Resolution,
+    cancel,
+    clone_refusal,
+    erase,
+    redrive,
+    resolve,
+    retry,
+)
 from tests.factories import a_policy, a_running_job, is_sentence
 from tests.fakes import START
 
