@@ -110,6 +110,7 @@ class Walk:
         self._batches()
         self._schedules()
         self._controls()
+        self._operations()
         self._bad_bodies()
         self._bad_tokens()
         self._bad_questions()
@@ -207,6 +208,23 @@ class Walk:
         self.ask("PUT", "/v1/rate-limits/stripe", {"maxPerSecond": MARK}, role="admin")
         self.ask("POST", "/v1/rate-limits/stripe/reset", why, role="admin")
         self.ask("GET", f"/v1/rate-limits/{MARK}", role="admin")
+
+    def _operations(self) -> None:
+        key = {"venueId": OWN, "type": "payment.process", "state": "failed"}
+        bulk = {"mode": "preview", "action": "retry", "filter": key, "reason": "An operator wants it."}
+        erase = {"mode": "preview", "venueId": OWN, "address": MAIL, "reason": "She asked for it."}
+        redrive = {"mode": "preview", "reason": "An operator wants it."}
+        for path, body in (
+            ("/v1/jobs/bulk", bulk),
+            ("/v1/erasures", erase),
+            ("/v1/queues/communication/redrive", redrive),
+        ):
+            begun = self.ask("POST", path, body, role="admin")
+            self.ask("GET", f"/v1/operations/{begun.json_body.get('operationId')}", role="admin")
+            for wrong in (*_spoiled(body), {**body, "filter": {"state": MARK, "from": PERSON}}):
+                self.ask("POST", path, wrong, role="admin")
+        self.ask("GET", "/v1/operations", role="admin")
+        self.ask("GET", f"/v1/operations/{MARK}", role="admin")
 
     def _bad_bodies(self) -> None:
         for data, name in ((PAYMENT, "payment.process"), (MAILING, "email.send")):
