@@ -174,16 +174,21 @@ class MemoryStore(MemoryBatches):
             return Saved()
 
     def save_audited(
-        self, change: Change, entry: Entry, *, take_back: Key | None = None
+        self,
+        change: Change,
+        entry: Entry,
+        *,
+        take_back: Key | None = None,
+        instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
         with self._lock:
-            if any(each.id == entry.id for each in self.audit):
+            if any((each.id, each.at.date()) == (entry.id, entry.at.date()) for each in self.audit):
                 return Saved()
             held = self.keys.get(take_back.id) if take_back else None
             current = self.jobs.get(change.before.id)
             if current is None or current.version != change.before.version:
                 return outdated(current)
-            if take_back and held and held.job_id != take_back.job_id:
+            if take_back and held and held.job_id != take_back.job_id and held != instead_of:
                 return KeyTaken(held.job_id)
             result = self.save_one(change)
             self.audit.append(entry)

@@ -30,6 +30,7 @@ from chalicelib.domain.ports import Change, Entry, KeyTaken, Outdated, Saved, Sa
 T = TypeVar("T")
 
 READS = 100  # items that DynamoDB takes in one batch of reads
+SAME_KEY = "(jb = :jb AND ph = :ph AND cr = :cr)"
 ROUNDS = 6  # of a read whose answer is cut: 16 MB each, or a throttled table
 
 
@@ -45,9 +46,7 @@ class DynamoJobStore(DynamoBatches):
         """Write an idempotency record if there is none, or if the one there still is `instead_of`."""
         condition, values = "attribute_not_exists(id)", {}
         if instead_of is not None:
-            old = records.key_item(instead_of)
-            condition += " OR (jb = :jb AND ph = :ph AND cr = :cr)"
-            values = {f":{name}": old[name] for name in ("jb", "ph", "cr")}
+            condition, values = f"{condition} OR {SAME_KEY}", _told_apart(instead_of)
         refused = self._put(self._tables.idempotency_keys, records.key_item(key), condition, values)
         if refused is None:
             return None
@@ -126,11 +125,16 @@ class DynamoJobStore(DynamoBatches):
         return [_result(outcome) for outcome in run(self._client, statements)]
 
     def save_audited(
-        self, change: Change, entry: Entry, *, take_back: Key | None = None
+        self,
+        change: Change,
+        entry: Entry,
+        *,
+        take_back: Key | None = None,
+        instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
         """Apply an operator's change and write its audit entry, both or neither."""
         parts = [{"Update": expression(self._swap(change))}, self._noted(entry)]
-        parts += [self._taken_back(take_back)] if take_back is not None else []
+        parts += [self._taken_back(take_back, instead_of)] if take_back is not None else []
         if change.after.payload_apart and change.after.due != change.before.due:  # it starts anew
             parts.append({"Update": expression(self._keep_payload(change.after))})
         if change.after.payload_apart and change.after.erased_at != change.before.erased_at:
@@ -269,13 +273,16 @@ class DynamoJobStore(DynamoBatches):
             }
         }
 
-    def _taken_back(self, key: Key) -> dict[str, Any]:
+    def _taken_back(self, key: Key, ghost: Key | None) -> dict[str, Any]:
+        condition, values = "attribute_not_exists(id) OR jb = :own", {":own": text(key.job_id)}
+        if ghost is not None:
+            condition, values = f"{condition} OR {SAME_KEY}", values | _told_apart(ghost)
         return {
             "Put": {
                 "TableName": self._tables.idempotency_keys,
                 "Item": records.key_item(key),
-                "ConditionExpression": "attribute_not_exists(id) OR jb = :jb",
-                "ExpressionAttributeValues": {":jb": text(key.job_id)},
+                "ConditionExpression": condition,
+                "ExpressionAttributeValues": values,
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
         }
@@ -284,6 +291,12 @@ class DynamoJobStore(DynamoBatches):
         """Keep a payload until its record goes; by default for as long as that of a job just accepted."""
         end = until or job.due + records.KEPT_PAST_DUE
         return Statement(self._tables.jobs, payload_id(job.id), Difference({records.TTL: seconds(end)}), {})
+
+
+def _told_apart(key: Key) -> dict[str, Value]:
+    """Return the values of SAME_KEY: what tells one record of a key from all others."""
+    item = records.key_item(key)
+    return {f":{name}": item[name] for name in ("jb", "ph", "cr")}
 
 
 def _parts(whole: Sequence[T], size: int) -> Iterator[Sequence[T]]:

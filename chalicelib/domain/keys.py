@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, assert_never
 
 from chalicelib.domain.batch import Stage, StageState
@@ -109,6 +110,31 @@ def judge(
     if not lives(held, holder, now):
         return Released()
     return Duplicate(holder) if same else Conflict(held.job_id)
+
+
+class Standing(StrEnum):
+    """What a key that another job's submission has taken is to the job that had it before."""
+
+    HELD = "held"  # its job is there, or was accepted and ended; the key is that job's
+    OPEN = "open"  # whether its job will be accepted is being decided
+    GHOST = "ghost"  # it never was, and never will be under this record
+
+
+def standing(held: Key, holder: Job | None, *, now: datetime, timing: Timing, stage: Stage | None) -> Standing:
+    """Decide whether a key stands in the way of the job that had it before; arguments as those of `judge`.
+
+    Whoever would still finish the acceptance of a ghost takes its key again first, so it may be taken back as
+    long as it is the very record that was judged.
+    """
+    if held.stage is None:
+        if holder is not None:
+            return Standing.HELD
+        return Standing.OPEN if now - held.created_at <= timing.accept_within else Standing.GHOST
+    if stage is not None and stage.state is StageState.STAGED:
+        return Standing.OPEN
+    flipped = stage is not None and stage.state is StageState.FLIPPED
+    off_stage = holder is not None and holder.stage is None
+    return Standing.HELD if off_stage or (flipped and holder is not None) else Standing.GHOST
 
 
 def lives(held: Key, holder: Job, now: datetime) -> bool:

@@ -196,13 +196,18 @@ class JobStore(Stages, Protocol):
         ...
 
     def save_audited(
-        self, change: Change, entry: Entry, *, take_back: Key | None = None
+        self,
+        change: Change,
+        entry: Entry,
+        *,
+        take_back: Key | None = None,
+        instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
         """Apply an operator's change and write its audit entry, both or neither.
 
         Saved, too, if an entry of this id stands already: the change was made before, whatever has become of
         the job since. With `take_back` the key is written for the job in the same transaction, unless it is
-        held by another.
+        held by another; the very record `instead_of` is replaced all the same.
         """
         ...
 

@@ -2,9 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from chalicelib.domain.errors import ActionRefused, BatchPending, NotFound, QueueMismatch, StoreUnsure
+from chalicelib.domain import keys
+from chalicelib.domain.errors import (
+    ActionRefused,
+    BatchPending,
+    NotFound,
+    QueueMismatch,
+    StoreRefused,
+    StoreUnsure,
+)
 from chalicelib.domain.job import AT_REST, Job, JobId, State, VenueId
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import Key
@@ -106,21 +114,20 @@ class Manage:
 
     def _act(self, action: str, order: Order, decide: Callable[[Job, Policy], Job | NotAllowed]) -> Job:
         entry_id = order.entry_id or self._chance.entry_id()
-        made: Change | None = None
+        at = self._clock.now()  # one for all tries: its day is a part of the entry's name
+        decided = False
         for _ in range(TRIES):
-            if made is None:
+            if not decided:
                 made = self._decide(order, decide)
-            entry = self._entry(action, order, made, entry_id)
-            match self._store.save_audited(made, entry, take_back=self._key_of(made)):
+                key, ghost = self._key_of(made)
+                entry = self._entry(action, order, made, entry_id, at)
+            match self._store.save_audited(made, entry, take_back=key, instead_of=ghost):
                 case Saved():
                     return self._done(action, order, made.after)
-                case KeyTaken(other):
-                    message = f"Its idempotency key is held by job {other}."
-                    raise ActionRefused("key_taken", message, state=made.before.state, held_by=other)
                 case Unsure():
-                    pass  # the same once more: if it was applied, its entry says so
-                case Outdated():
-                    made = None  # a worker was faster: decide again on what it left
+                    decided = True  # the same once more: if it was applied, its entry says so
+                case Outdated() | KeyTaken():
+                    decided = False  # somebody was faster: decide again on what they left
         raise StoreUnsure
 
     def _decide(self, order: Order, decide: Callable[[Job, Policy], Job | NotAllowed]) -> Change:
@@ -136,15 +143,20 @@ class Manage:
             raise ActionRefused(after.code, after.message, state=job.state)
         return Change(job, after)
 
-    def _key_of(self, made: Change) -> Key | None:
-        """Return the key that a job, starting anew, is to hold again; the store knows whether it may."""
+    def _key_of(self, made: Change) -> tuple[Key | None, Key | None]:
+        """Return the key that a job, starting anew, is to hold again, and the ghost of one that it replaces.
+
+        Raises ActionRefused where another job holds it, BatchPending or StoreRefused where that is open.
+        """
         job = made.before
         if job.state not in AT_REST or made.after.state is not State.QUEUED:
-            return None
+            return None, None
         held = self._store.load_key(job.key_id)
         if held is not None and held.job_id == job.id:
-            return held
-        return Key(
+            return held, None
+        if held is not None:
+            self._check_ghost(held, job)
+        key = Key(
             id=job.key_id,
             job_id=job.id,
             payload_hash=job.payload_hash,
@@ -152,6 +164,23 @@ class Manage:
             created_at=job.created_at,
             period=self._types[job.type].key_period,
         )
+        return key, held
+
+    def _check_ghost(self, held: Key, job: Job) -> None:
+        """Let a key pass that names a job which never came to be, and whose acceptance is over."""
+        # The stage before the job: what was flipped by then has written its jobs by then.
+        stage = self._store.load_stage(held.stage) if held.stage is not None else None
+        holder = self._store.load(held.job_id, job.venue_id)
+        match keys.standing(held, holder, now=self._clock.now(), timing=self._timing, stage=stage):
+            case keys.Standing.HELD:
+                message = f"Its idempotency key is held by job {held.job_id}."
+                raise ActionRefused("key_taken", message, state=job.state, held_by=held.job_id)
+            case keys.Standing.OPEN if stage is not None:
+                raise BatchPending
+            case keys.Standing.OPEN:
+                raise StoreRefused("Its idempotency key is being taken at this moment; repeat the request.")
+            case keys.Standing.GHOST:
+                pass
 
     def _done(self, action: str, order: Order, job: Job) -> Job:
         self._journal.note(action, jobId=job.id, actor=order.actor, state=job.state)
@@ -160,10 +189,10 @@ class Manage:
             self._queue.send([Message(job.id, job.venue_id, job.tier, job.lane, order.after)])
         return job
 
-    def _entry(self, action: str, order: Order, made: Change, entry_id: str) -> Entry:
+    def _entry(self, action: str, order: Order, made: Change, entry_id: str, at: datetime) -> Entry:
         return Entry(
             id=entry_id,
-            at=self._clock.now(),
+            at=at,
             actor=order.actor,
             action=action,
             subject=made.before.id,

@@ -156,6 +156,19 @@ def test_retry_keeps_a_key_that_the_job_still_holds(records: Records) -> None:
     assert records.store.save_audited(Change(job, retried(job)), an_entry(job), take_back=key) == Saved()
 
 
+def test_retry_takes_the_place_of_a_ghost_and_of_that_record_alone(records: Records) -> None:
+    job, ghost, key = ended(records.store), a_key(job_id="job_2"), a_key(job_id="job_1")
+    records.store.take_key(ghost)
+    change, later = Change(job, retried(job)), replace(ghost, created_at=ghost.created_at - timedelta(hours=1))
+
+    refused = records.store.save_audited(change, an_entry(job), take_back=key, instead_of=later)
+    assert refused == KeyTaken(ghost.job_id)
+    assert (read(records.store, job.id), records.store.load_key(key.id)) == (job, ghost)
+
+    assert records.store.save_audited(change, an_entry(job), take_back=key, instead_of=ghost) == Saved()
+    assert (read(records.store, job.id), records.store.load_key(key.id)) == (change.after, key)
+
+
 def test_retry_whose_key_another_job_holds_changes_nothing(records: Records) -> None:
     job = ended(records.store)
     held = a_key(job_id="job_2")

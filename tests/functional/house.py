@@ -103,10 +103,17 @@ class FaultyStore(MemoryStore):
         return self._saving("save_looks", looks, super().save_looks)
 
     def save_audited(
-        self, change: Change, entry: Entry, *, take_back: Key | None = None
+        self,
+        change: Change,
+        entry: Entry,
+        *,
+        take_back: Key | None = None,
+        instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
         def save() -> SaveResult | KeyTaken:
-            return super(FaultyStore, self).save_audited(change, entry, take_back=take_back)
+            return super(FaultyStore, self).save_audited(
+                change, entry, take_back=take_back, instead_of=instead_of
+            )
 
         try:
             return self._call("save_audited", save)

@@ -122,6 +122,7 @@ def test_a_parked_job_is_resolved_as_an_operator_has_found(front: Front, resolut
 
 def test_a_key_that_another_job_holds_by_now_names_it(front: Front) -> None:
     job = standing(front, state=State.CANCELLED, next_look=None)
+    front.store.jobs[JobId("job_7")] = replace(job, id=JobId("job_7"))
     front.store.keys[job.key_id] = replace(front.store.keys[job.key_id], job_id=JobId("job_7"))
     answer = steer(front, job.id, "retry")
     assert (answer.status_code, answer.json_body["error"]) == (409, "key_taken")

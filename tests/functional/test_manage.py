@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import ActionRefused, NotFound, StoreRefused, StoreUnsure
-from chalicelib.domain.job import ClaimId, Job, JobId, Poll, Reason, State, VenueId, run
-from chalicelib.domain.keys import lives
+from chalicelib.domain.batch import StageState, open_stage
+from chalicelib.domain.errors import ActionRefused, BatchPending, NotFound, StoreRefused, StoreUnsure
+from chalicelib.domain.job import ClaimId, Job, JobId, Poll, Reason, StageId, State, VenueId, run
+from chalicelib.domain.keys import Key, lives
 from chalicelib.domain.outcome import Completed, Failure, Refused, Unknown
-from chalicelib.domain.policies import EffectClass, Lane
+from chalicelib.domain.policies import TIMING, EffectClass, Lane
 from chalicelib.domain.ports import Entry
 from chalicelib.domain.steer import Resolution
 from chalicelib.service.manage import Order
@@ -272,13 +273,95 @@ def test_a_job_whose_key_another_holds_does_not_start_anew(house: House, first_s
 
 
 def test_a_parked_job_whose_key_another_holds_is_not_run_again(house: House) -> None:
-    first = standing(house, State.PARKED)
-    key_id = house.job(first).key_id
-    house.store.keys[key_id] = replace(house.store.keys[key_id], job_id=JobId("job_other"))
+    first, other = standing(house, State.PARKED), house.accept(data={"order": "order-2"})
+    hold_key(house, first, other)
     with pytest.raises(ActionRefused) as caught:
         retried(house, order(first))
-    assert (caught.value.code, caught.value.held_by) == ("key_taken", "job_other")
+    assert (caught.value.code, caught.value.held_by) == ("key_taken", other)
     assert completed(house, order(first)).state is State.COMPLETED  # asks for no key
+
+
+def hold_key(house: House, job_id: JobId, by: JobId, **fields: Any) -> Key:
+    """Let the job's key be another's by now."""
+    key_id, now = house.job(job_id).key_id, house.clock.now()
+    house.store.keys[key_id] = replace(house.store.keys[key_id], job_id=by, created_at=now, **fields)
+    return house.store.keys[key_id]
+
+
+GHOST, STAGE = JobId("job_ghost"), StageId("stage_1")
+
+
+@pytest.mark.parametrize(("state", "act"), [(State.FAILED, retry), (State.PARKED, retried)])
+def test_a_key_of_a_job_that_never_came_to_be_is_taken_back_once_its_acceptance_is_over(
+    house: House, state: State, act: Act
+) -> None:
+    job_id = standing(house, state)
+    hold_key(house, job_id, GHOST)
+    house.clock.advance(timedelta(seconds=60))
+    with pytest.raises(StoreRefused):
+        act(house, order(job_id))
+    assert (house.job(job_id).state, house.store.audit) == (state, [])
+    house.clock.advance(timedelta(milliseconds=1))
+    assert act(house, order(job_id)).state is State.QUEUED
+    assert house.store.keys[house.job(job_id).key_id].job_id == job_id
+
+
+def stage_in(house: House, state: StageState) -> None:
+    now = house.clock.now()
+    house.store.stages[STAGE] = replace(open_stage(STAGE, [GHOST], now=now, timing=TIMING), state=state)
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["no record", "its record on the stage"])
+def test_a_key_of_a_batch_that_was_given_up_is_taken_back_at_once(house: House, written: bool) -> None:
+    job_id = standing(house, State.FAILED)
+    hold_key(house, job_id, GHOST, stage=STAGE)
+    if written:
+        house.store.jobs[GHOST] = replace(house.job(job_id), id=GHOST, stage=STAGE)
+    stage_in(house, StageState.STAGED)
+    with pytest.raises(BatchPending):
+        retry(house, order(job_id))
+    stage_in(house, StageState.ABORTED)
+    assert retry(house, order(job_id)).state is State.QUEUED
+    assert house.store.keys[house.job(job_id).key_id].job_id == job_id
+
+
+@pytest.mark.parametrize("stage", [STAGE, None], ids=["still on the stage", "off the stage"])
+def test_a_key_of_a_batch_that_was_accepted_is_its_jobs(house: House, stage: StageId | None) -> None:
+    job_id = standing(house, State.FAILED)
+    hold_key(house, job_id, GHOST, stage=STAGE)
+    house.store.jobs[GHOST] = replace(house.job(job_id), id=GHOST, stage=stage)
+    stage_in(house, StageState.FLIPPED)
+    with pytest.raises(ActionRefused) as caught:
+        retry(house, order(job_id))
+    assert (caught.value.code, caught.value.held_by) == ("key_taken", GHOST)
+
+
+def test_a_ghost_whose_acceptance_is_finished_meanwhile_keeps_its_key(house: House) -> None:
+    job_id = standing(house, State.FAILED)
+    hold_key(house, job_id, GHOST)
+    house.clock.advance(HOUR)
+
+    def finish() -> None:
+        hold_key(house, job_id, GHOST)
+        house.store.jobs[GHOST] = replace(house.job(job_id), id=GHOST)
+
+    house.store.order("save_audited", finish)
+    with pytest.raises(ActionRefused) as caught:
+        retry(house, order(job_id))
+    assert (caught.value.code, caught.value.held_by) == ("key_taken", GHOST)
+    assert (house.job(job_id).state, house.store.audit) == (State.FAILED, [])
+
+
+def test_an_action_whose_reply_is_lost_is_known_again_after_midnight(house: House) -> None:
+    job_id = standing(house, State.QUEUED)
+
+    def pass_midnight() -> None:
+        house.clock.advance(DAY)
+        raise StoreUnsure
+
+    house.store.order("save_audited", LOST, pass_midnight)
+    assert cancel(house, order(job_id)).state is State.CANCELLED
+    assert len(house.store.audit) == 1
 
 
 @pytest.mark.parametrize("act", [cancel, completed, failed])

@@ -127,12 +127,17 @@ class SimStore:
         return self._each("save", changes, self._memory.save_one, Unsure())
 
     def save_audited(
-        self, change: Change, entry: Entry, *, take_back: Key | None = None
+        self,
+        change: Change,
+        entry: Entry,
+        *,
+        take_back: Key | None = None,
+        instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
         try:
             return self._single(
                 f"audited {_moved(change)}",
-                lambda: self._memory.save_audited(change, entry, take_back=take_back),
+                lambda: self._memory.save_audited(change, entry, take_back=take_back, instead_of=instead_of),
             )
         except StoreUnsure:
             return Unsure()

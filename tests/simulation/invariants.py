@@ -235,11 +235,16 @@ class WatchedStore(MemoryStore):
         self.stages = _WatchedStages(watch, tick, self)
 
     def save_audited(
-        self, change: Change, entry: Entry, *, take_back: Key | None = None
+        self,
+        change: Change,
+        entry: Entry,
+        *,
+        take_back: Key | None = None,
+        instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
         self._watch.audited = True
         try:
-            return super().save_audited(change, entry, take_back=take_back)
+            return super().save_audited(change, entry, take_back=take_back, instead_of=instead_of)
         finally:
             self._watch.audited = False
 
