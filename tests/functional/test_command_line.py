@@ -90,11 +90,11 @@ def test_a_queue_is_paused_and_resumed(front: Front, capsys: pytest.CaptureFixtu
 def test_one_thing_is_stopped_and_goes_on(
     front: Front, capsys: pytest.CaptureFixture[str], what: list[str]
 ) -> None:
-    assert main(["stops", "set", *what, "--reason", "Chargebacks"]) == 0
+    assert main(["stop", *what, "--reason", "Chargebacks"]) == 0
     head, row = capsys.readouterr().out.splitlines()
     assert head.split() == ["scope", "value", "since", "until", "owner", "reason"]
     assert what[0] == f"--{row.split()[0]}"
-    assert main(["stops", "lift", *what, "--reason", "Mended"]) == 0
+    assert main(["resume", *what, "--reason", "Mended"]) == 0
     assert capsys.readouterr().out == "Nothing.\n"
     assert [entry.reason for entry in front.store.audit] == ["Chargebacks", "Mended"]
 
@@ -103,7 +103,7 @@ def test_one_thing_is_stopped_and_goes_on(
 def test_a_stop_of_nothing_or_of_two_things_is_not_asked_for(
     front: Front, capsys: pytest.CaptureFixture[str], what: list[str]
 ) -> None:
-    assert main(["stops", "set", *what, "--reason", "x"]) == 2
+    assert main(["stop", *what, "--reason", "x"]) == 2
     assert "Name one thing" in capsys.readouterr().err
     assert front.store.audit == []
 
@@ -163,7 +163,10 @@ def test_a_service_that_is_not_there_is_told_so(capsys: pytest.CaptureFixture[st
     assert "got no answer" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["jobs"], *[[row.group, row.name] for row in COMMANDS], ["completion"]])
+ROWS = [f"{row.group} {row.name}".split() for row in COMMANDS]
+
+
+@pytest.mark.parametrize("words", [[], ["jobs"], *ROWS, ["completion"]])
 def test_everything_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*words, "--help"])
@@ -176,6 +179,15 @@ def test_everything_has_help(words: list[str], capsys: pytest.CaptureFixture[str
     [
         (["j"], {"jobs"}),
         (["jobs", "s"], {"submit", "show"}),
+        (["queues", ""], {"show", "pause", "resume", "--json", "--help"}),
+        (["queues", "pause", "m"], {"money"}),
+        (["jobs", "list", "--state", "p"], {"parked"}),
+        (["dlq", "jobs", "--queue", "money", "--a"], {"--all"}),
+        (["st"], {"stop"}),
+        (["stop", "--pro"], {"--provider"}),
+        (["tail", "--queue", "back"], {"background"}),
+        (["audit", "--s"], {"--subject"}),
+        (["limits", ""], {"list", "show", "set", "reset", "--help"}),
         (["--url", "http://x", "jobs", "sh"], {"show"}),
         (["jobs", "show", "--j"], {"--json"}),
         (["completion", ""], {"bash", "zsh", "fish", "--help"}),

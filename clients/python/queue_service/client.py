@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from queue_service.errors import StillRunning
 from queue_service.models import Job, Receipt
 from queue_service.transport import Patience, Query, Transport
+
+MOST = 100  # jobs of a page
 
 
 class Client:
@@ -63,6 +65,38 @@ class Client:
         """Return a job. Raises Refused (404): unknown, or somebody else's."""
         return Job.of(self._transport.call("GET", _job(job_id), repeatable=True))
 
+    def list(
+        self,
+        *,
+        queue: str | None = None,
+        state: str | None = None,
+        job_type: str | None = None,
+        venue_id: str | None = None,
+        batch_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        fingerprint: str | None = None,
+        key: str | None = None,
+    ) -> Iterator[Job]:
+        """Give the jobs that a caller may see, the latest accepted first, page after page when asked for.
+
+        `since` and `until` are aware moments of acceptance. Lists leave data and history out: see `get`. Raises
+        Refused (400) where nothing answers such a question at once: name a venue, or a state.
+        """
+        query: Query = {
+            "queue": queue,
+            "state": state,
+            "type": job_type,
+            "venueId": venue_id,
+            "batchId": batch_id,
+            "from": None if since is None else since.isoformat(timespec="milliseconds"),
+            "to": None if until is None else until.isoformat(timespec="milliseconds"),
+            "fingerprint": fingerprint,
+            "key": key,
+            "limit": MOST,
+        }
+        return map(Job.of, self.pages("/v1/jobs", "jobs", query=query))
+
     def wait(self, job_id: str, *, timeout: timedelta = timedelta(minutes=5)) -> Job:
         """Return a job once it is at rest, whatever came of it: see `state`. Raises StillRunning."""
         ends, pause = time.monotonic() + timeout.total_seconds(), 0.2
@@ -93,6 +127,27 @@ class Client:
     def resolve(self, job_id: str, resolution: str, *, reason: str) -> Mapping[str, Any]:
         """End the doubt about a parked job: `completed`, or, where nothing happened, `failed` or `retry`."""
         return self._steer("POST", f"{_job(job_id)}/resolve", reason=reason, resolution=resolution)
+
+    def clone(
+        self,
+        job_id: str,
+        *,
+        data: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        reason: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Make a new job of this one's payload, in which `data` replaces whole keys.
+
+        With a `key` it is asked for until there is an answer, and is one job; without, each call makes one.
+        """
+        cloned: Mapping[str, Any] = self._transport.call(
+            "POST",
+            f"{_job(job_id)}/clone",
+            body=_present(data=None if data is None else dict(data), reason=reason),
+            headers={"Idempotency-Key": key} if key is not None else {},
+            repeatable=key is not None,
+        )
+        return cloned
 
     def _steer(self, method: str, path: str, **body: str | None) -> Mapping[str, Any]:
         done: Mapping[str, Any] = self._transport.call(method, path, body=_present(**body))

@@ -9,13 +9,45 @@ NOTHING = "-"
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Return rows under the names of their columns."""
+    """Return rows under the titles of their columns; a column is a key, or `title=path.to.key`."""
     if not rows:
         return "Nothing."
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    lines = [list(columns), *cells]
+    lines = [heads(columns), *([_cell(_at(row, column)) for column in columns] for row in rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return "\n".join(_line(line, widths) for line in lines)
+
+
+def heads(columns: Sequence[str]) -> list[str]:
+    """Return the titles of columns."""
+    return [column.partition("=")[0] for column in columns]
+
+
+def line(row: Mapping[str, Any], columns: Mapping[str, int]) -> str:
+    """Return one row in columns of a fixed width."""
+    return _line([_cell(_at(row, column)) for column in columns], list(columns.values()))
+
+
+def head(columns: Mapping[str, int]) -> str:
+    """Return the titles over such rows."""
+    return _line(heads(list(columns)), list(columns.values()))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(map(str.ljust, cells, widths)).rstrip()
+
+
+def _at(row: Mapping[str, Any], column: str) -> Any:
+    """Return what a row has in a column, None if it has nothing there."""
+    title, _, path = column.partition("=")
+    found: Any = row
+    for name in (path or title).split("."):
+        if isinstance(found, Mapping):
+            found = found.get(name)
+        elif isinstance(found, list) and name.isdigit() and int(name) < len(found):
+            found = found[int(name)]
+        else:
+            return None
+    return found
 
 
 def fields(thing: Mapping[str, Any]) -> str:
