@@ -8,14 +8,19 @@ from typing import Any, TypeVar
 from chalicelib.domain.batch import Stage
 from chalicelib.domain.controls import Controls
 from chalicelib.domain.errors import StoreRefused, StoreUnsure
-from chalicelib.domain.job import Job, JobId, KeyId, StageId, VenueId
+from chalicelib.domain.job import Job, JobId, KeyId, Reason, StageId, VenueId
 from chalicelib.domain.keys import Key
 from chalicelib.domain.message import Hint, encode
+from chalicelib.domain.operation import Operation, OperationId
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Change, Entry, KeyTaken, Message, Received, SaveResult, Unsure
 from chalicelib.domain.ratelimit import Admission, Ask, Bucket
+from chalicelib.domain.search import DeadLetter, Partition, Upcoming
 from tests.fakes import MemoryLeases, MemoryStore
 from tests.fakes_limiter import MemoryLimiter
+from tests.fakes_operations import MemoryOperationStore
+from tests.fakes_search import MemoryJobIndex
+from tests.simulation.invariants import WatchedStore
 from tests.simulation.world import MINUTE, Process, World
 
 T = TypeVar("T")
@@ -31,6 +36,7 @@ class SimStore:
         self._process = process
         self._world = process.world
         self._memory = memory
+        self._read_controls = (Controls(), process.now())  # what the batch in hand was read with, and when
         self.opened: list[StageId] = []
 
     def _single(self, label: str, apply: Callable[[], T]) -> T:
@@ -118,12 +124,17 @@ class SimStore:
         return self._read("load", lambda: self._memory.load(job_id, venue_id))
 
     def load_batch(self, job_ids: Sequence[JobId]) -> tuple[Mapping[JobId, Job], Controls]:
-        return self._read("load_batch", lambda: self._memory.load_batch(job_ids))
+        found = self._read("load_batch", lambda: self._memory.load_batch(job_ids))
+        self._read_controls = (found[1], self._process.now())
+        return found
 
     def load_payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, Mapping[str, Any]]:
         return self._read("load_payloads", lambda: self._memory.load_payloads(jobs))
 
     def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
+        if isinstance(self._memory, WatchedStore):
+            for change in changes:
+                self._memory.watch.claims(change, *self._read_controls)
         return self._each("save", changes, self._memory.save_one, Unsure())
 
     def save_audited(
@@ -134,10 +145,17 @@ class SimStore:
         take_back: Key | None = None,
         instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
+        process, memory = self._process, self._memory
+
+        def save() -> SaveResult | KeyTaken:
+            if isinstance(memory, WatchedStore):
+                memory.turn = f"{process.name}, turn {process.turns}" if process.turns else None
+            return memory.save_audited(change, entry, take_back=take_back, instead_of=instead_of)
+
         try:
             return self._single(
                 f"audited {_moved(change)}",
-                lambda: self._memory.save_audited(change, entry, take_back=take_back, instead_of=instead_of),
+                save,
             )
         except StoreUnsure:
             return Unsure()
@@ -162,6 +180,80 @@ class SimStore:
 
     def ping(self) -> None:
         self._read("ping", lambda: None)
+
+
+class SimIndex:
+    """The indexes over the jobs as one process sees them: they lag behind the records."""
+
+    def __init__(self, process: Process, memory: MemoryJobIndex) -> None:
+        self._process = process
+        self._memory = memory
+
+    def newest(self, partition: Partition, *, below: str | None, floor: str | None, limit: int) -> list[JobId]:
+        return self._lagging(
+            lambda: self._memory.newest(partition, below=below, floor=floor, limit=limit), "newest"
+        )
+
+    def upcoming(self, shard: int, tier: Tier, *, after: Upcoming | None, limit: int) -> list[Upcoming]:
+        # Every shard is one query; that each takes its time shows nothing that one of them does not.
+        return self._memory.upcoming(shard, tier, after=after, limit=limit)
+
+    def dead_letters(self, tier: Tier, reason: Reason, *, below: str | None, limit: int) -> list[DeadLetter]:
+        return self._lagging(
+            lambda: self._memory.dead_letters(tier, reason, below=below, limit=limit), "dead letters"
+        )
+
+    def _lagging(self, find: Callable[[], list[T]], label: str) -> list[T]:
+        self._process.before(label)
+        if self._process.world.strikes("refuse"):
+            raise StoreRefused
+        found = find()
+        return found[1:] if found and self._process.world.strikes("stale") else found
+
+
+class SimOperations:
+    """The operations as one process sees them."""
+
+    def __init__(self, process: Process, memory: MemoryOperationStore) -> None:
+        self._process = process
+        self._memory = memory
+
+    def add(self, operation: Operation, entry: Entry) -> bool:
+        return self._written(f"add {operation.id}", lambda: self._memory.add(operation, entry))
+
+    def load(self, operation_id: OperationId) -> Operation | None:
+        self._process.before("load operation")
+        if self._process.world.strikes("refuse"):
+            raise StoreRefused
+        self._process.turns += 1
+        return self._memory.load(operation_id)
+
+    def swap(self, before: Operation, after: Operation, entry: Entry | None = None) -> bool:
+        label = f"{after.id} {after.status} done {after.tally.done} of {after.tally.matched}"
+        return self._written(label, lambda: self._memory.swap(before, after, entry))
+
+    def page(self, *, below: OperationId | None, limit: int) -> tuple[list[Operation], OperationId | None]:
+        return self._memory.page(below=below, limit=limit)
+
+    def due(self, *, until: datetime, limit: int) -> list[OperationId]:
+        self._process.before("due operations")
+        if self._process.world.strikes("refuse"):
+            raise StoreRefused
+        return self._memory.due(until=until, limit=limit)
+
+    def _written(self, label: str, write: Callable[[], bool]) -> bool:
+        process, world = self._process, self._process.world
+        process.before(label)
+        if world.strikes("mute"):
+            world.note(process.name, f"! {label} not applied, unanswered")
+            raise StoreUnsure
+        done = write()
+        process.after(label)
+        if world.strikes("lose"):
+            world.note(process.name, f"! {label} applied, reply lost")
+            raise StoreUnsure
+        world.note(process.name, f"{label} → {done}")
+        return done
 
 
 class SimLimiter:
@@ -267,6 +359,10 @@ class SimQueues:
         if len(seen) > len(batch):
             world.at(world.now + 50, lambda: self.deliver(tier, lane))
         self._invoke(tier, lane, [Received(m.id, m.body, m.id, m.receives) for m in batch])
+
+    def holds(self, body: str) -> bool:
+        """Say whether a message of this body is in some queue, seen or not."""
+        return any(each.body == body for queue in self.queues.values() for each in queue.values())
 
     def delete(self, tier: Tier, lane: Lane, message_id: str) -> None:
         """Acknowledge; the deletion may be lost."""

@@ -6,15 +6,21 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from chalicelib.domain.batch import Stage, StageState
+from chalicelib.domain.controls import Controls, Scope
 from chalicelib.domain.job import AT_REST, TERMINAL, Job, JobId, KeyId, Reason, StageId, State
+from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import Key
-from chalicelib.domain.policies import TIMING, EffectClass
+from chalicelib.domain.operation import Status
+from chalicelib.domain.policies import TIERS, TIMING, EffectClass
 from chalicelib.domain.ports import Change, Entry, KeyTaken, SaveResult
+from chalicelib.domain.ratelimit import GROUPS
 from tests.fakes import MemoryStore
+from tests.fakes_operations import MemoryOperationStore
 from tests.simulation.providers import Provided, Violation
 from tests.simulation.world import MINUTE, SECOND, World
 
 MOST_PUT_OFF = 2  # times that a zombie may hold a job back after the storm
+MINUTES = timedelta(minutes=2)  # by how much clocks and the time of a claim may blur a window
 LATEST_CLAIM = 6 * MINUTE + 2 * MINUTE + 40 * SECOND  # a visibility, two dispatch runs, clocks and latencies
 
 
@@ -36,7 +42,7 @@ class Watch:
 
     world: World
     provided: Provided
-    effect_class: EffectClass
+    job_type: JobType
     answers: list[Answered] = field(default_factory=list)
     audited: bool = False  # whether the write under way is an operator's
     vouched: set[JobId] = field(default_factory=set)  # an operator has asserted that the effect was there
@@ -46,6 +52,16 @@ class Watch:
     waits: dict[JobId, int] = field(default_factory=dict)
     strays: set[str] = field(default_factory=set)  # messages that no code of ours has sent
     turned_away: set[StageId] = field(default_factory=set)  # batches whose callers were told: none of it
+    pauses: dict[tuple[str, datetime], datetime | None] = field(
+        default_factory=dict
+    )  # of the tier, to their end
+    acted_on: set[tuple[str, JobId]] = field(default_factory=set)  # by operations, which their reasons name
+    let_go: dict[str, list[tuple[str, Job]]] = field(
+        default_factory=dict
+    )  # by redrive: the turns and their jobs
+
+    def __post_init__(self) -> None:
+        self.effect_class = self.job_type.effect_class
 
     # --- at every write
 
@@ -59,6 +75,7 @@ class Watch:
                 raise Violation(f"3: a look of {after.id} changed more than the look")
             return
         self._rises(before, after)
+        self._charges(before, after)
         if after.stage is not None:
             raise Violation(f"1: {after.id} went from {before.state} to {after.state} on its stage")
         if before.state in AT_REST and not self.audited:
@@ -83,8 +100,57 @@ class Watch:
         if after.attempts > after.max_attempts:
             raise Violation(f"3: {after.id} has {after.attempts} attempts of {after.max_attempts}")
 
+    def _charges(self, before: Job, after: Job) -> None:
+        """Check that attempts are charged by claims alone, and given back by a run that was held back."""
+        charged = after.attempts - before.attempts
+        claimed = after.state is State.RUNNING and after.claim_id != before.claim_id
+        if charged > (1 if claimed else 0):
+            raise Violation(f"3: an attempt of {after.id} was charged by what is no claim")
+        ours = before.state is State.RUNNING and after.claim_id == before.claim_id
+        held = ours and after.state is not State.RUNNING and (after.id, before.fence) in self.provided.held
+        if held and charged != (-1 if before.poll is None else 0):
+            raise Violation(f"3: {after.id} was charged an attempt for being held back")
+
+    def claims(self, change: Change, controls: Controls, read_at: datetime) -> None:
+        """Check a claim against the controls that its batch was read with: what is stopped is not begun."""
+        before, after = change.before, change.after
+        if after.state is not State.RUNNING or after.claim_id == before.claim_id:
+            return
+        named = {
+            Scope.ALL: ("",),
+            Scope.TIER: (after.tier.value,),
+            Scope.PROVIDER: (self.job_type.provider, GROUPS.get(self.job_type.provider, "")),
+            Scope.VENUE: (after.venue_id,),
+            Scope.TYPE: (after.type,),
+        }
+        for each in controls.entries:
+            over = each.until is not None and each.until <= read_at
+            if each.since <= read_at and not over and each.value in named[each.scope]:
+                raise Violation(f"3: {after.id} was claimed while its {each.scope} was stopped")
+
+    def controls_changed(self, controls: Controls) -> None:
+        """Note the pauses of the tier, for the windows that leave them out."""
+        for each in controls.entries:
+            if each.scope is Scope.ALL or (each.scope is Scope.TIER and each.value == self.job_type.tier):
+                self.pauses[each.scope, each.since] = each.until
+
+    def _paused_since(self, due: datetime) -> timedelta:
+        """Return how long the tier stood still since a moment, counted anew."""
+        now = self.world.moment()
+        spans = sorted((max(since, due), min(until or now, now)) for (_, since), until in self.pauses.items())
+        total, reached = timedelta(0), due
+        for start, end in spans:
+            total += max(end - max(start, reached), timedelta(0))
+            reached = max(reached, end)
+        return total
+
     def _ends(self, job: Job) -> None:
         self.ended_at[job.id] = self.world.now
+        window = TIERS[job.tier].window
+        if job.reason is Reason.EXPIRED and window is not None:
+            lasted = self.world.moment() - job.due - self._paused_since(job.due)
+            if lasted < window - MINUTES:
+                raise Violation(f"1: {job.id} expired after {lasted}, pauses left out")
         happened = bool(self.provided.effects.get(job.id))
         dead = job.state in (State.FAILED, State.CANCELLED)
         if job.state is State.COMPLETED and not happened and job.id not in self.vouched:
@@ -94,6 +160,38 @@ class Watch:
                 raise Violation(f"8: {job.id} is {job.state} and its effect has happened")
             if self.provided.may_still_happen(job.id) and job.reason is not Reason.REFUSED:
                 raise Violation(f"8: {job.id} is {job.state} and its effect may still happen")
+
+    def steered(self, change: Change, entry: Entry, store: MemoryStore, turn: str | None) -> None:
+        """Check an operator's change that stands: who starts anew has its key, and a key for its provider."""
+        before, after = change.before, change.after
+        if after.state is not State.QUEUED or before.state not in AT_REST:
+            return
+        if store.keys[after.key_id].job_id != after.id:
+            raise Violation(f"6: {after.id} starts anew and its key is another's")
+        if after.doubt is not None or (before.doubt is not None and entry.action != "resolve_retry"):
+            raise Violation(f"8: {after.id} starts anew although an effect is in doubt")
+        if after.generation != before.generation + (1 if self.effect_class.doubts else 0):
+            raise Violation(f"8: {after.id} starts anew in the generation {after.generation}")
+        if "(op_" in entry.reason:
+            if (entry.reason, after.id) in self.acted_on:
+                raise Violation(f"4: {after.id} was acted on twice by one operation")
+            self.acted_on.add((entry.reason, after.id))
+        if entry.action == "redrive" and turn is not None:
+            self._goes_ahead(after, self.let_go.setdefault(entry.reason, []), turn, store)
+
+    def _goes_ahead(self, job: Job, earlier: list[tuple[str, Job]], turn: str, store: MemoryStore) -> None:
+        """Check that the first job that a redrive lets go is its canary: it says something before others go.
+
+        Only within one turn: one that dies, or cannot save how far it is, leaves a canary behind that the next
+        turn does not know.
+        """
+        spoken = any(
+            store.jobs[each.id].state in AT_REST or store.jobs[each.id].attempts >= each.attempts + 2
+            for _, each in earlier
+        )
+        if not spoken and any(before == turn for before, _ in earlier):
+            raise Violation(f"4: {job.id} was let go before the canary of its redrive has ended")
+        earlier.append((turn, job))
 
     def staged(self, before: Stage | None, after: Stage, store: MemoryStore) -> None:
         """Check one write of a batch's record: what was flipped or aborted stays that, and a flip is of all."""
@@ -199,6 +297,12 @@ class Watch:
         if any("poison" not in body and body not in self.strays for body in dead):
             raise Violation("5: the dead-letter queue holds a message of a job")
 
+    def operations_are_over(self, operations: MemoryOperationStore) -> None:
+        """Check that every operation has come to an end."""
+        for each in operations.operations.values():
+            if each.status is Status.RUNNING:
+                raise Violation(f"1: the operation {each.id} was forgotten")
+
     def _batches_are_over(self, store: MemoryStore) -> None:
         for stage in store.stages.values():
             if stage.next_look is not None or stage.state is StageState.STAGED:
@@ -230,7 +334,8 @@ class WatchedStore(MemoryStore):
 
     def __init__(self, watch: Watch, tick: Callable[[datetime], None]) -> None:
         super().__init__()
-        self._watch = watch
+        self.watch = watch
+        self.turn: str | None = None  # of a redrive: whose, and which since it was last read
         self.jobs = _WatchedJobs(watch, tick, self)
         self.stages = _WatchedStages(watch, tick, self)
 
@@ -242,11 +347,20 @@ class WatchedStore(MemoryStore):
         take_back: Key | None = None,
         instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
-        self._watch.audited = True
+        self.watch.audited, known = True, len(self.audit)
         try:
-            return super().save_audited(change, entry, take_back=take_back, instead_of=instead_of)
+            result = super().save_audited(change, entry, take_back=take_back, instead_of=instead_of)
         finally:
-            self._watch.audited = False
+            self.watch.audited = False
+        if len(self.audit) > known:
+            self.watch.steered(change, entry, self, self.turn)
+        return result
+
+    def save_controls(self, controls: Controls, entry: Entry) -> bool:
+        saved = super().save_controls(controls, entry)
+        if saved:
+            self.watch.controls_changed(controls)
+        return saved
 
 
 class _WatchedJobs(dict[JobId, Job]):

@@ -12,13 +12,14 @@ from unittest.mock import patch
 
 from chalicelib.domain import claim as claims
 from chalicelib.domain import job as jobs
-from chalicelib.domain import keys, policies, settle, steer
+from chalicelib.domain import keys, operation, policies, settle, steer
 from chalicelib.domain.batch import Stage
+from chalicelib.domain.controls import Controls, Scope
 from chalicelib.domain.errors import AcceptanceUnknown, StoreRefused
 from chalicelib.domain.job import Job, Reason, State
 from chalicelib.domain.jobtype import Work
 from chalicelib.domain.keys import Key
-from chalicelib.domain.outcome import Retry, Unknown
+from chalicelib.domain.outcome import HeldBack, Retry, Unknown
 from chalicelib.domain.policies import EffectClass
 from chalicelib.domain.ports import Change, JobStore, Saved, SaveResult
 from chalicelib.domain.providers import Begun
@@ -110,7 +111,7 @@ def _acknowledged_early() -> list[Any]:
 
     def plan(self: Any, *args: Any) -> Any:
         fate = real(self, *args)
-        return execute.DONE if isinstance(fate, execute.Later | execute.LetGo) else fate
+        return execute.DONE if isinstance(fate, execute.Later | execute.Look) else fate
 
     looks = replace(policies.TIMING, look_after=timedelta(hours=20))
     return [
@@ -319,6 +320,76 @@ def _message_before_release() -> list[Any]:
     return [patch.object(unstage, "write", write)]
 
 
+def _pause_ignored() -> list[Any]:
+    return [patch.object(execute.Execute, "_held_back", lambda *_: None)]
+
+
+def _hold_charged() -> list[Any]:
+    def hold(job: Job, until: Any) -> Job:
+        held = jobs.hold(job, until)
+        return replace(held, attempts=min(held.attempts + 1, held.max_attempts))
+
+    return [patch.object(execute, "hold", hold)]
+
+
+def _held_run_charged() -> list[Any]:
+    real = settle.settle
+
+    def settled(job: Job, outcome: Any, policy: Any, **named: Any) -> Job:
+        after = real(job, outcome, policy, **named)
+        return replace(after, attempts=job.attempts) if isinstance(outcome, HeldBack) else after
+
+    return [patch.object(execute, "settle", settled)]
+
+
+def _window_runs_on() -> list[Any]:
+    return [patch.object(Controls, "paused_for", lambda *_: timedelta(0))]
+
+
+def _stop_forgets_one_venue() -> list[Any]:
+    real = Controls.holding
+
+    def holding(self: Controls, job: Job, provider: str, now: Any) -> Any:
+        control = real(self, job, provider, now)
+        return None if control is not None and control.scope is Scope.VENUE else control
+
+    return [patch.object(Controls, "holding", holding)]
+
+
+def _redriven_in_its_generation() -> list[Any]:
+    real = steer.redrive
+
+    def redrive(job: Job, policy: Any, *, now: Any) -> Any:
+        after = real(job, policy, now=now)
+        return replace(after, generation=job.generation) if isinstance(after, Job) else after
+
+    return [patch.object(manage, "redrive", redrive)]
+
+
+def _key_not_taken_back() -> list[Any]:
+    return [patch.object(manage.Manage, "_key_of", lambda *_: (None, None))]
+
+
+def _canary_skipped() -> list[Any]:
+    real = operation.next_step
+
+    def next_step(asked: operation.Operation, *, now: Any) -> Any:
+        step = real(asked, now=now)
+        return operation.Release(10) if isinstance(step, operation.Release) else step
+
+    return [patch.object(operation, "next_step", next_step)]
+
+
+def _acted_on_twice() -> list[Any]:
+    """Give each try of an operation an audit entry of its own, so that a lost reply is not known again."""
+    real = manage.Manage._act
+
+    def act(self: Any, action: str, order: manage.Order, decide: Any) -> Job:
+        return real(self, action, replace(order, entry_id=None), decide)
+
+    return [patch.object(manage.Manage, "_act", act)]
+
+
 MUTANTS = (
     Mutant("no_fence", "saves without comparing the version", (A, C), _no_fence),
     Mutant("no_dispatch", "never looks at the agenda", (D, A), _no_dispatch),
@@ -355,5 +426,14 @@ MUTANTS = (
         (A, D),
         _message_before_release,
     ),
+    Mutant("pause_ignored", "claims what is stopped or paused", (D, A), _pause_ignored),
+    Mutant("venue_not_stopped", "claims the jobs of a venue that is stopped", (A, C), _stop_forgets_one_venue),
+    Mutant("hold_charged", "charges an attempt for being put off by a stop", (D, A), _hold_charged),
+    Mutant("held_run_charged", "charges an attempt for a limit that a run met", (D,), _held_run_charged),
+    Mutant("window_runs_on", "lets windows run on through a pause", (D,), _window_runs_on),
+    Mutant("redriven_as_it_was", "redrives under the old provider key", (A, B), _redriven_in_its_generation),
+    Mutant("key_not_taken_back", "lets a job start anew without its key", (A, D), _key_not_taken_back),
+    Mutant("canary_skipped", "redrives many before one has ended well", (D, A), _canary_skipped),
+    Mutant("acted_on_twice", "retries a job twice by one operation", (D, A), _acted_on_twice),
     Mutant("message_first", "lets messages go before the save", (D, A), _message_first),
 )

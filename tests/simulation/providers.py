@@ -12,7 +12,7 @@ from chalicelib.domain.claim import Leave
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.jobtype import Facts, JobType, Work
-from chalicelib.domain.outcome import Completed, Failure, Outcome, Retry, outcome_of
+from chalicelib.domain.outcome import Completed, Failure, HeldBack, Outcome, Retry, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import Begun, Intent, Mail, PaymentOrder, Providers
 from tests.simulation.world import HOUR, MINUTE, SECOND, Process, World
@@ -39,6 +39,7 @@ class Provided:
     forbidden: dict[JobId, int] = field(default_factory=dict)  # cancelled: no call may start
     intents: dict[str, "SimIntent"] = field(default_factory=dict)
     keys: dict[str, "Answer"] = field(default_factory=dict)
+    held: set[tuple[JobId, int]] = field(default_factory=set)  # jobs and fences of runs that were held back
 
     def effect(self, job_id: JobId, known_by: str) -> None:
         """Let an effect happen."""
@@ -408,11 +409,20 @@ def run_chain(work: Work, providers: Providers) -> Outcome:
 
 def run_receiver(work: Work, providers: Providers) -> Outcome:
     """Class D, as `webhook.deliver` will do it: repeat with the same id until it is taken."""
+    receiver = cast(SimProviders, providers).receiver
     try:
-        cast(SimProviders, providers).receiver.deliver(work.job.id, work.key("event"), deadline=work.deadline)
-    except (Ambiguous, NotSent, TurnedAway) as error:
+        receiver.deliver(work.job.id, work.key("event"), deadline=work.deadline)
+    except TurnedAway as error:
+        return _held_back(receiver, work) if receiver.world.chance.random() < 0.5 else outcome_of(error)
+    except (Ambiguous, NotSent) as error:
         return outcome_of(error)
     return Completed({"delivered": True})
+
+
+def _held_back(receiver: Caller, work: Work) -> HeldBack:
+    receiver.provided.held.add((work.job.id, work.job.fence))
+    seconds = receiver.world.chance.choice((20, 300, 3_000))
+    return HeldBack("receiver_busy", timedelta(seconds=seconds))
 
 
 def _natural(facts: Facts) -> tuple[object, ...]:

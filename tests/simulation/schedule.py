@@ -5,20 +5,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalicelib.domain.controls import Control, Controls, Scope
-from chalicelib.domain.errors import AcceptanceUnknown, ActionRefused, KeyConflict, QueueServiceError
-from chalicelib.domain.job import Job, JobId, State, UserId, VenueId
+from chalicelib.domain.errors import AcceptanceUnknown, KeyConflict, QueueServiceError
+from chalicelib.domain.job import AT_REST, Job, JobId, UserId, VenueId
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import payload_hash
-from chalicelib.domain.message import Hint, encode
+from chalicelib.domain.message import Hint, decode, encode
 from chalicelib.domain.policies import TIMING, EffectClass, Lane, Tier
 from chalicelib.domain.ports import Received
 from chalicelib.domain.ratelimit import LIMITS
-from chalicelib.domain.steer import Resolution
 from chalicelib.jobtypes import discover
 from chalicelib.service.dispatch import Dispatch
 from chalicelib.service.execute import Execute
-from chalicelib.service.manage import Manage, Order
 from chalicelib.service.submit import Accepted, Submission, Submit
 from chalicelib.service.submit_together import NotTogether, SubmitTogether
 from chalicelib.worker import Worker
@@ -26,6 +23,7 @@ from tests.fakes import MemoryLeases
 from tests.fakes_limiter import MemoryLimiter
 from tests.simulation.adapters import SimInbox, SimLeases, SimLimiter, SimQueue, SimQueues, SimStore
 from tests.simulation.invariants import Answered, Watch, WatchedStore
+from tests.simulation.operators import Operators
 from tests.simulation.providers import MINT, WEBHOOK, Provided, SimProviders, Violation
 from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, World
 
@@ -72,11 +70,14 @@ class Schedule:
         self.job_type = TYPES[effect_class]
         self.types = {self.job_type.name: self.job_type}
         self.provided = Provided(self.world, self._leased)
-        self.watch = Watch(self.world, self.provided, effect_class)
+        self.watch = Watch(self.world, self.provided, self.job_type)
         self.store = WatchedStore(self.watch, self._tick_for)
         self.leases = MemoryLeases()
         self.limiter = MemoryLimiter(chance.choice((LIMITS, TIGHT)))
         self.queues = SimQueues(self.world, self._invoke)
+        self.operators = Operators(
+            self.world, self.job_type, VENUE, self.store, self.queues, self.leases, self.watch
+        )
         self._ticks: set[int] = set()
         self._started = 0
 
@@ -89,13 +90,11 @@ class Schedule:
             elif self.world.aim:
                 self._submit(_payload(self.job_type, 0, changed=False), "key", (0, 3, 5), 3)
             else:
-                self._clients()
-                self._batches()
-                self._operators()
-                self._poison()
+                self._weave()
             self.world.at(self.world.storm_ends, self._calm)
             self.world.run()
             self.watch.over(self.store, self.queues.dead)
+            self.watch.operations_are_over(self.operators.operations)
         except Violation as broken:
             violation = str(broken)
         except Endless:
@@ -111,6 +110,38 @@ class Schedule:
         job = self.store.jobs[job_id]
         slack = timedelta(seconds=5)  # the clocks'
         return job.lease_until is not None and self.world.moment() <= job.lease_until + slack
+
+    def _weave(self) -> None:
+        """Choose what happens: most often anything, sometimes what leads to where chance seldom comes."""
+        draw = self.world.chance.random()
+        if draw < 0.05:
+            self._dead_letters()
+        elif draw < 0.1:
+            self._old_key()
+        else:
+            self._clients()
+            self._batches()
+            self.operators.prepare(often=self.world.chance.random() < 0.2)
+            self._poison()
+
+    def _dead_letters(self) -> None:
+        """Let many jobs fail at their only attempt, and redrive them while that goes on."""
+        world = self.world
+        world.weather["provider"], world.faults_left = 0.5, 30
+        world.storm_ends = world.chance.choice((10 * MINUTE, 40 * MINUTE))
+        for index in range(world.chance.choice((3, 5))):
+            self._submit(_payload(self.job_type, index, changed=False), f"dead-{index}", (0, 1, 5), 3)
+        for when in (2 * MINUTE, 9 * MINUTE):
+            self.world.at(
+                when, lambda: self.operators.begin(world.chance.choice(("redrive", "redrive", "retry")))
+            )
+
+    def _old_key(self) -> None:
+        """Let an attempt fail, stop everything for a day, and let the next ones fail under an old key."""
+        world = self.world
+        world.weather["provider"], world.faults_left, world.storm_ends = 0.5, 20, 30 * HOUR
+        self._submit(_payload(self.job_type, 0, changed=False), "old", (0, 10, 5), 3)
+        world.at(world.chance.choice((200, 500, 1_000)), lambda: self.operators.stop(whole=True))
 
     # --- clients
 
@@ -311,6 +342,7 @@ class Schedule:
 
         def consume() -> None:
             try:
+                found = {message.message_id: self._open(message) for message in received}
                 keep = self._worker(process, tier, lane).run_batch(received, ends=process.ends)
             except QueueServiceError as error:
                 self.world.note(process.name, f"fails: {error.code}")
@@ -318,8 +350,24 @@ class Schedule:
             for message in received:
                 if message.message_id not in keep:
                     self.queues.delete(tier, lane, message.message_id)
+                    self._gone(message, found[message.message_id])
 
         process.start(consume)
+
+    def _open(self, message: Received) -> Job | None:
+        """Return the job of a message, as it stands, if there is one to be done."""
+        if "poison" in message.body:
+            return None
+        job = self.store.jobs.get(decode(message.body).job_id)
+        return None if job is None or job.stage is not None or job.state in AT_REST else job
+
+    def _gone(self, message: Received, found: Job | None) -> None:
+        """Check that whoever let a message go has set the look of its job, unless another one is there."""
+        job = self._open(message)
+        if found is None or job is None or job.max_attempts != found.max_attempts:
+            return
+        if job.looks and not self.queues.holds(message.body):
+            raise Violation(f"1: the message of {job.id} was let go and its look does not know")
 
     def _worker(self, process: Process, tier: Tier, lane: Lane) -> Worker:
         execute = Execute(
@@ -382,78 +430,6 @@ class Schedule:
         except QueueServiceError as error:
             self.world.note(process.name, f"fails: {error.code}")
 
-    # --- operators
-
-    def _operators(self) -> None:
-        chance = self.world.chance
-        for _ in range(chance.choice((0, 0, 1, 3))):
-            when = chance.choice((500, 20 * SECOND, 2 * MINUTE, 12 * MINUTE, 7 * HOUR, 26 * HOUR))
-            what = chance.choice(("cancel", "retry", "resolve", "pause", "stop"))
-            self.world.at(when + chance.randrange(3 * SECOND), lambda what=what: self._operate(what))  # type: ignore[misc]  # defaults bind
-
-    def _operate(self, what: str) -> None:
-        if what in ("pause", "stop"):
-            self._control(what)
-            return
-        jobs = list(self.store.jobs.values())
-        if not jobs:
-            return
-        job = self.world.chance.choice(jobs)
-        process = self._process("operator")
-        process.start(lambda: self._act(process, what, job))
-
-    def _act(self, process: Process, what: str, job: Job) -> None:
-        manage = Manage(
-            store=SimStore(process, self.store),
-            queue=SimQueue(process, self.queues),
-            types=self.types,
-            clock=process,
-            chance=process,
-            journal=process,
-        )
-        order = Order(job.id, VENUE, "operator-1", "simulation")
-        try:
-            if what == "cancel":
-                manage.cancel(order)
-                self.watch.cancelled(job.id, self.store)
-            elif what == "retry":
-                manage.retry(order)
-            else:
-                self._resolve(manage, order, job)
-        except ActionRefused as refused:
-            self.world.note(process.name, f"{what} of {job.id}: 409 {refused.code}")
-        except QueueServiceError as error:
-            self.world.note(process.name, f"{what} of {job.id} fails: {error.code}")
-
-    def _resolve(self, manage: Manage, order: Order, job: Job) -> None:
-        """Resolve by the truth: what the operator finds at the provider, once nothing can happen any more."""
-        if self.provided.may_still_happen(job.id) or self.store.jobs[job.id].state is not State.PARKED:
-            return
-        if self.provided.effects.get(job.id):
-            self.watch.vouched.add(job.id)
-            resolution = Resolution.COMPLETED
-        else:
-            self.provided.certain(job.id)
-            resolution = self.world.chance.choice((Resolution.FAILED, Resolution.RETRY))
-        manage.resolve(order, resolution)
-
-    def _control(self, what: str) -> None:
-        length = self.world.chance.choice((30 * SECOND, 10 * MINUTE, 25 * HOUR))
-        until = self.world.now + length
-        now = self.world.moment()
-        known = self.world.chance.random() < 0.5
-        scope, value = (Scope.TIER, self.job_type.tier.value) if what == "pause" else (Scope.ALL, "")
-        control = Control(scope, value, "simulation", "operator-1", now, self._end(until) if known else None)
-        self.world.note("operator", f"{what}s {scope} for {length / 1000:.0f} s, {'' if known else 'not '}told")
-        self.store.controls = self.store.controls.started(control)
-        self.world.at(min(until, max(self.world.storm_ends, self.world.now)), lambda: self._lift(scope, value))
-
-    def _end(self, until: int) -> datetime:
-        return self.world.moment(until - self.world.now)
-
-    def _lift(self, scope: Scope, value: str) -> None:
-        self.store.controls = self.store.controls.lifted(scope, value, self.world.moment())
-
     # --- the rest
 
     def _poison(self) -> None:
@@ -463,19 +439,7 @@ class Schedule:
     def _calm(self) -> None:
         """End the storm: no more faults, nothing held back; now every open job must end."""
         self.world.note("world", "--- the storm is over ---")
-        if self.store.controls.entries:
-            self.store.controls = Controls(
-                tuple(
-                    entry
-                    if entry.until is not None and entry.until <= self.world.moment()
-                    else Control(
-                        entry.scope, entry.value, entry.reason, entry.owner, entry.since, self.world.moment()
-                    )
-                    for entry in self.store.controls.entries
-                ),
-                self.store.controls.version + 1,
-            )
-        self.watch.calm(self.store)
+        self.operators.lift_all(lambda: self.watch.calm(self.store))
 
 
 def _payload(job_type: JobType, index: int, changed: bool) -> dict[str, Any]:

@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000  # virtual milliseconds
 STALLS = (5 * SECOND, 40 * SECOND, 62 * SECOND, 75 * SECOND, 8 * MINUTE)
-MOST_EVENTS = 60_000  # a schedule that takes more does not end; long pauses alone take 30,000
+MOST_EVENTS = 150_000  # a schedule that takes more does not end; a long stop alone takes 60,000
 
 
 class Crashed(BaseException):
@@ -149,6 +149,7 @@ class Process:
         self.world = world
         self.name = name
         self.dead = False
+        self.turns = 0  # that it has given to operations on many jobs
         self.skew = world.chance.randint(-2_500, 2_500)
         self.ends = self.now() + timedelta(seconds=seconds)
         self._dies_at = world.now + seconds * SECOND + zombie
