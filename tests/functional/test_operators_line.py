@@ -1,5 +1,6 @@
 """The commands that operators steer and watch the service with; the others stand in test_command_line.py."""
 
+import io
 import json
 import os
 import shlex
@@ -11,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from queue_service import Client, watch_commands
+from queue_service import Client, operation_commands, watch_commands
 from queue_service.cli import main, parser
 from queue_service.command import Unusable, ago, ahead
 from queue_service.commands import COMMANDS
 
-from chalicelib.domain.job import Job, State, VenueId, rest
+from chalicelib.domain.job import Job, JobId, State, VenueId, rest
 from chalicelib.domain.outcome import Failure, Retry
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.settle import settle
@@ -70,6 +71,20 @@ def said(capsys: Read, *words: str) -> Any:
     capsys.readouterr()
     assert main([*words, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def lines(capsys: Read, *words: str) -> list[Any]:
+    """Run a command that shows things as they come, and return their JSON."""
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+class Terminal(io.StringIO):
+    """Standard input at which somebody sits."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def ids(rows: list[dict[str, Any]]) -> list[str]:
@@ -244,6 +259,94 @@ def test_dead_letters_beyond_an_answer_are_counted_with_it_when_asked(front: Fro
     assert group["count"] == 1100
 
 
+# --- many jobs at once
+
+
+def test_many_jobs_are_counted_then_cancelled_and_followed_to_the_end(front: Front, capsys: Read) -> None:
+    for number in range(30):
+        a_stored_job(front, number)
+    front.clock.advance(60 * SECOND)
+    bulk = ["jobs", "bulk", "cancel", "--venue", "venue-1", "--state", "queued"]
+    preview = lines(capsys, *bulk, "--preview")
+    assert (preview[-1]["status"], preview[-1]["progress"]["done"]) == ("completed", 30)
+    assert {job.state for job in front.store.jobs.values()} == {State.QUEUED}
+    steps = lines(capsys, *bulk, "--reason", "sent twice", "--yes")
+    assert [(step["mode"], step["status"]) for step in steps][-1] == ("start", "completed")
+    assert {job.state for job in front.store.jobs.values()} == {State.CANCELLED}
+    assert said(capsys, "operations", "list")[0]["operationId"] == steps[-1]["operationId"]
+
+
+def test_nothing_is_begun_that_nobody_has_confirmed(
+    front: Front, capsys: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_stored_job(front, 1)
+    front.clock.advance(60 * SECOND)
+    bulk = ["jobs", "bulk", "cancel", "--venue", "venue-1", "--state", "queued", "--reason", "sent twice"]
+    for stdin, status in ((io.StringIO("yes\n"), 2), (Terminal("no\n"), 2), (Terminal("yes\n"), 0)):
+        assert front.store.jobs[JobId("job_001")].state is State.QUEUED
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert main(bulk) == status
+    assert front.store.jobs[JobId("job_001")].state is State.CANCELLED
+    assert "Cancel 1 jobs? Type yes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["jobs", "bulk", "retry", "--reason", "x", "--yes"], "in common"),
+        (["jobs", "bulk", "retry", "--state", "failed", "--yes"], "Say why"),
+        (["dlq", "redrive", "money", "--yes"], "Say why"),
+        (["erase", "--user", "user-1", "--yes"], "Say why"),
+    ],
+)
+def test_what_is_done_to_many_needs_a_filter_and_a_reason(capsys: Read, words: list[str], told: str) -> None:
+    assert main(words) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_nothing_to_do_is_told_and_not_begun(front: Front, capsys: Read) -> None:
+    assert main(["dlq", "redrive", "money", "--reason", "x", "--yes"]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert [each["mode"] for each in said(capsys, "operations", "list")] == ["preview"]
+
+
+def test_dead_letters_are_redriven_one_first_and_watched_and_stopped(
+    front: Front, capsys: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        a_dead_letter(front, number)
+    front.clock.advance(60 * SECOND)
+    looks: list[float] = []
+
+    def look(pause: float) -> None:
+        looks.append(pause)
+        [begun] = [each for each in said(capsys, "operations", "list") if each["mode"] == "start"]
+        said(capsys, "operations", "stop", begun["operationId"], "--reason", "the wrong group")
+
+    monkeypatch.setattr(operation_commands, "sleep", look)
+    redrive = ["dlq", "redrive", "money", "--fingerprint", "payment.process:timeout", "--rate", "2"]
+    assert main([*redrive, "--reason", "the bank is back", "--yes", "--every", "0.5"]) == 1
+    assert "was stopped" in capsys.readouterr().err
+    assert looks == [0.5]
+    queued = [job.id for job in front.store.jobs.values() if job.state is State.QUEUED]
+    assert queued == ["job_002"]  # the canary
+    [begun] = [each for each in said(capsys, "operations", "list") if each["mode"] == "start"]
+    shown = said(capsys, "operations", "show", begun["operationId"])
+    assert (shown["status"], shown["stopped"]["why"]) == ("stopped", "the wrong group")
+    assert main(["operations", "watch", begun["operationId"]]) == 1
+    assert main(["operations", "show", "op_9"]) == 1
+
+
+def test_a_persons_data_is_erased(front: Front, capsys: Read) -> None:
+    a_dead_letter(front, 1)
+    front.clock.advance(60 * SECOND)
+    assert lines(capsys, "erase", "--user", "user-1", "--preview")[-1]["progress"]["done"] == 1
+    last = lines(capsys, "erase", "--user", "user-1", "--reason", "by letter", "--yes")[-1]
+    assert (last["status"], last["progress"]["done"]) == ("completed", 1)
+    assert not front.store.jobs[JobId("job_001")].payload
+    assert main(["erase", "--user", "u", "--address", "a@example.com", "--reason", "x", "--yes"]) == 1
+
+
 # --- limits and stops
 
 
@@ -383,7 +486,7 @@ def test_what_nobody_reads_any_more_is_no_failure(front: Front) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")}
     command = f"{sys.executable} -m queue_service jobs list --venue venue-1 --all --json | head -n 1"
     done = subprocess.run(
-        ["sh", "-c", command], env=environment, capture_output=True, text=True, check=True, timeout=30
+        ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=True, timeout=30
     )
     assert (done.stdout, done.stderr) == ("[\n", "")
 

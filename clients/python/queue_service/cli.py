@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from queue_service.client import Client
-from queue_service.command import Command, Shown, Stream, Table, Unusable
+from queue_service.command import Command, EndedEarly, Shown, Stream, Table, Unusable
 from queue_service.commands import COMMANDS
 from queue_service.completion import SHELLS, candidates, script
 from queue_service.errors import ClientError, Refused, StillRunning
@@ -32,7 +32,8 @@ environment:
   {TOKEN}  the bearer token; or --token-file
 
 exit status:
-  0 done, {REFUSED} refused, {USAGE} wrong usage, {UNAVAILABLE} no answer that holds, {RUNNING} still running
+  0 done, {REFUSED} refused or stopped, {USAGE} wrong usage,
+  {UNAVAILABLE} no answer that holds, {RUNNING} still running
 
 completion:
   eval "$(queue-service completion bash)"   (zsh the same; fish: queue-service completion fish | source)"""
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = chosen.command
     try:
         return _present(command.run(_client(chosen), chosen), as_json=chosen.json)
-    except (Unusable, ClientError) as error:
+    except (Unusable, EndedEarly, ClientError) as error:
         sys.stderr.write(f"queue-service: {error}\n")
         return _status(error)
     except KeyboardInterrupt:
@@ -140,7 +141,7 @@ def _token(chosen: argparse.Namespace) -> str:
 
 
 def _status(error: Exception) -> int:
-    kinds = {Unusable: USAGE, Refused: REFUSED, StillRunning: RUNNING}
+    kinds = {Unusable: USAGE, Refused: REFUSED, EndedEarly: REFUSED, StillRunning: RUNNING}
     return next((status for kind, status in kinds.items() if isinstance(error, kind)), UNAVAILABLE)
 
 

@@ -23,6 +23,10 @@ class Unusable(Exception):
     """What was typed makes no sense; the message says what to type."""
 
 
+class EndedEarly(Exception):
+    """What was begun was stopped before its end; the message says by what."""
+
+
 @dataclass(frozen=True)
 class Option:
     """One argument of a command, as argparse takes it."""

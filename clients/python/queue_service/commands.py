@@ -2,7 +2,8 @@
 
 from queue_service.command import Command
 from queue_service.job_commands import JOBS
+from queue_service.operation_commands import OPERATIONS
 from queue_service.queue_commands import QUEUE_COMMANDS
 from queue_service.watch_commands import WATCH
 
-COMMANDS: tuple[Command, ...] = (*JOBS, *QUEUE_COMMANDS, *WATCH)
+COMMANDS: tuple[Command, ...] = (*JOBS, *QUEUE_COMMANDS, *OPERATIONS, *WATCH)

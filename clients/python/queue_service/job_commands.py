@@ -51,12 +51,11 @@ def filters(given: Arguments) -> dict[str, str | None]:
         "from": ago(getattr(given, "from")),
         "to": ago(given.to),
         "fingerprint": given.fingerprint,
-        "key": given.key,
     }
 
 
 def _list(client: Client, given: Arguments) -> Table:
-    return listed(client, "/v1/jobs", "jobs", given, COLUMNS, **filters(given))
+    return listed(client, "/v1/jobs", "jobs", given, COLUMNS, **filters(given), key=given.key)
 
 
 def _submit(client: Client, given: Arguments) -> Mapping[str, Any]:
@@ -131,14 +130,14 @@ FILTERS = (
     FROM,
     TO,
     option("--fingerprint", "dead letters and parked jobs of this type and error, such as email.send:timeout"),
-    option("--key", "that this idempotency key stands for; with --venue and --type"),
 )
+KEY = option("--key", "that this idempotency key stands for; with --venue and --type")
 JOBS: tuple[Command, ...] = (
     Command(
         "jobs",
         "list",
         "list jobs, the latest accepted first",
-        (*FILTERS, *LIST),
+        (*FILTERS, KEY, *LIST),
         _list,
         (
             "jobs list --state parked",
