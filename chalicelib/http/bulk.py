@@ -184,8 +184,9 @@ OPERATIONS: Operations = {
         summary="Erase a person's data",
         who="admin",
         about="Payload, result and callback URL of every job that has ended are blanked; the rest of the "
-        "record stays, and such a job cannot be retried or cloned. Jobs that are open or parked still need their "
-        "data: they are counted as `still_open`, so ask again once they have ended. The address is kept nowhere.",
+        "record stays, and such a job cannot be retried or cloned. Jobs that are open or parked still need "
+        "their data: they are counted as `still_open`, so ask again once they have ended. The address is "
+        "kept nowhere.",
         body=ref("Erasure"),
         answers={202: Answer("The operation.", ref("Operation"))},
         refusals=(403,),

@@ -125,9 +125,7 @@ class Listing:
         most = MOST_READ if wanted.named() - exact else limit
         return read_page(shelf, self._store, wanted.admits, after=after, limit=limit, most=most)
 
-    def select(
-        self, asked: Mapping[str, str], principal: Principal
-    ) -> tuple[Shelf, Callable[[Job], bool]]:
+    def select(self, asked: Mapping[str, str], principal: Principal) -> tuple[Shelf, Callable[[Job], bool]]:
         """Return where to look for jobs, and which of those there are wanted; raises as `page` does."""
         wanted = self._read(asked, principal)
         return self._shelf(wanted)[0], wanted.admits
