@@ -434,6 +434,6 @@ MUTANTS = (
     Mutant("redriven_as_it_was", "redrives under the old provider key", (A, B), _redriven_in_its_generation),
     Mutant("key_not_taken_back", "lets a job start anew without its key", (A, D), _key_not_taken_back),
     Mutant("canary_skipped", "redrives many before one has ended well", (D, A), _canary_skipped),
-    Mutant("acted_on_twice", "retries a job twice by one operation", (D, A), _acted_on_twice),
+    Mutant("acted_on_twice", "retries a job twice by one operation", (A,), _acted_on_twice),
     Mutant("message_first", "lets messages go before the save", (D, A), _message_first),
 )

@@ -127,14 +127,13 @@ class Schedule:
     def _dead_letters(self) -> None:
         """Let many jobs fail at their only attempt, and redrive them while that goes on."""
         world = self.world
-        world.weather["provider"], world.faults_left = 0.5, 30
+        world.weather["provider"], world.faults_left = 0.5, 40
+        world.weather[world.chance.choice(("lose", "refuse", "crash"))] = 0.3
         world.storm_ends = world.chance.choice((10 * MINUTE, 40 * MINUTE))
         for index in range(world.chance.choice((3, 5))):
             self._submit(_payload(self.job_type, index, changed=False), f"dead-{index}", (0, 1, 5), 3)
         for when in (2 * MINUTE, 9 * MINUTE):
-            self.world.at(
-                when, lambda: self.operators.begin(world.chance.choice(("redrive", "redrive", "retry")))
-            )
+            self.world.at(when, lambda: self.operators.begin(world.chance.choice(("redrive", "retry"))))
 
     def _old_key(self) -> None:
         """Let an attempt fail, stop everything for a day, and let the next ones fail under an old key."""
