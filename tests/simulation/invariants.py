@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 
 from chalicelib.domain.batch import Stage, StageState
@@ -55,7 +55,9 @@ class Watch:
     pauses: dict[tuple[str, datetime], datetime | None] = field(
         default_factory=dict
     )  # of the tier, to their end
-    acted_on: set[tuple[str, JobId]] = field(default_factory=set)  # by operations, which their reasons name
+    acted_on: set[tuple[str, JobId, date]] = field(
+        default_factory=set
+    )  # by operations, which their reasons name
     let_go: dict[str, list[tuple[str, Job]]] = field(
         default_factory=dict
     )  # by redrive: the turns and their jobs
@@ -173,9 +175,11 @@ class Watch:
         if after.generation != before.generation + (1 if self.effect_class.doubts else 0):
             raise Violation(f"8: {after.id} starts anew in the generation {after.generation}")
         if "(op_" in entry.reason:
-            if (entry.reason, after.id) in self.acted_on:
+            # Within a day: the log's partition is the day, as docs/adr/0011 says.
+            act = (entry.reason, after.id, entry.at.date())
+            if act in self.acted_on:
                 raise Violation(f"4: {after.id} was acted on twice by one operation")
-            self.acted_on.add((entry.reason, after.id))
+            self.acted_on.add(act)
         if entry.action == "redrive" and turn is not None:
             self._goes_ahead(after, self.let_go.setdefault(entry.reason, []), turn, store)
 
