@@ -469,7 +469,10 @@ def test_a_followed_list_that_is_interrupted_ends_well_and_says_nothing_of_it(fr
     a_stored_job(front, 1)
     command = [sys.executable, "-m", "queue_service", "tail", "--venue", "venue-1", "--every", "0.05"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")}
+    # A shell's background job, and so these tests in one, would hand an ignored SIGINT on.
+    interruptible = signal.signal(signal.SIGINT, signal.default_int_handler)
     tail = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, interruptible)
     assert tail.stdout is not None
     lines = [tail.stdout.readline() for _ in range(2)]
     a_stored_job(front, 2)
