@@ -484,14 +484,16 @@ def test_a_followed_list_that_is_interrupted_ends_well_and_says_nothing_of_it(fr
 
 
 def test_what_nobody_reads_any_more_is_no_failure(front: Front) -> None:
-    for number in range(300):
-        a_stored_job(front, number)
+    command = [sys.executable, "-m", "queue_service", "tail", "--venue", "venue-1", "--every", "0.05"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")}
-    command = f"{sys.executable} -m queue_service jobs list --venue venue-1 --all --json | head -n 1"
-    done = subprocess.run(
-        ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=True, timeout=30
-    )
-    assert (done.stdout, done.stderr) == ("[\n", "")
+    tail = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert tail.stdout is not None
+    assert tail.stderr is not None
+    assert tail.stdout.readline().split()[1] == "id"
+    tail.stdout.close()
+    a_stored_job(front, 1)
+    with tail.stderr:
+        assert (tail.wait(timeout=10), tail.stderr.read()) == (0, "")
 
 
 def test_a_look_at_a_list_reads_a_few_pages_however_long_it_is(front: Front, url: str) -> None:
