@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-OPERATIONS = {"payment.process": ("stripe", "charge"), "email.send": ("ses", "mail")}
+OPERATIONS = {
+    "payment.process": ("stripe", "charge"),
+    "payment.refund": ("stripe", "refund"),
+    "email.send": ("ses", "mail"),
+}
 
 
 @dataclass(frozen=True)

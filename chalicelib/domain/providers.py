@@ -54,11 +54,38 @@ class Intent:
     reference: str | None  # the provider's request id
 
 
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A charge as far as a refund must know it; `venue_id` is None where it names none."""
+
+    id: str
+    currency: str  # upper case
+    venue_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """What a refund job asks for; frozen across attempts and generations."""
+
+    job_id: JobId
+    transaction_id: str
+    money: Money
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A refund as the provider told it: `status` is Stripe's word."""
+
+    id: str
+    status: str
+
+
 class Payments(Protocol):
     """Card payments. Check and start are one step: a call that cannot end by `deadline` raises NotSent.
 
-    `create`, `confirm` and `cancel` have an effect and raise any ProviderError; `retrieve` and `find` only
-    read and raise NotSent or TurnedAway.
+    `create`, `confirm`, `cancel` and `refund` have an effect and raise any ProviderError; the others only read
+    and raise NotSent or TurnedAway, `transaction` Declined as well.
     """
 
     def create(self, order: PaymentOrder, *, key: str, deadline: datetime) -> Intent:
@@ -79,6 +106,18 @@ class Payments(Protocol):
 
     def find(self, customer: str, job_id: JobId, *, since: datetime, deadline: datetime) -> Intent | None:
         """Look through all of a customer's intents since a moment for the one of a job; all pages are read."""
+        ...
+
+    def transaction(self, transaction_id: str, *, deadline: datetime) -> Transaction:
+        """Read the charge or the intent of this id; raises Declined where there is none."""
+        ...
+
+    def refund(self, order: RefundOrder, *, key: str, deadline: datetime) -> Refund:
+        """Create the one refund of a job."""
+        ...
+
+    def find_refund(self, transaction_id: str, job_id: JobId, *, deadline: datetime) -> Refund | None:
+        """Look through all refunds of a transaction for the one of a job; all pages are read."""
         ...
 
 

@@ -15,7 +15,6 @@ from chalicelib.domain.claim import Leave
 from chalicelib.domain.errors import Ambiguous, ProviderError
 from chalicelib.domain.job import Poll
 from chalicelib.domain.jobtype import Facts, JobType, Work
-from chalicelib.domain.money import EXPONENTS, LEAST_AMOUNT, MOST_AMOUNT
 from chalicelib.domain.outcome import (
     Completed,
     Failure,
@@ -28,13 +27,18 @@ from chalicelib.domain.outcome import (
 )
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import Intent, Money, PaymentOrder, Payments, Providers
+from chalicelib.jobtypes.at_stripe import (
+    CURRENCY,
+    MAY_START,
+    WHOLE_TENS,
+    absent,
+    amount,
+    failure_of,
+    text_id,
+    until_absence_counts,
+)
 
-MAY_START = frozenset({Leave.START, Leave.REPEAT})
 CONFIRMABLE = frozenset({"requires_payment_method", "requires_confirmation"})
-
-# Stripe wants the last digit of three decimals to be 0, and counts these two otherwise than ISO 4217 does.
-THREE_DECIMALS = sorted(code for code, exponent in EXPONENTS.items() if exponent == 3)
-NOT_CHARGED = ["MGA", "UGX"]
 
 
 def run(work: Work, providers: Providers) -> Outcome:
@@ -48,7 +52,7 @@ def run(work: Work, providers: Providers) -> Outcome:
         return _go_on(work, payments, intent)
     if work.leave in MAY_START or (work.leave is Leave.LOOK_UP and work.absence_counts()):
         return _create(work, payments)
-    return _absent(work, Failure("not_found", "Stripe has no intent for this job."))
+    return absent(work, Failure("not_found", "Stripe has no intent for this job."))
 
 
 def _look_up(work: Work, payments: Payments) -> Intent | None:
@@ -91,7 +95,7 @@ def _look_behind(work: Work, payments: Payments, error: Ambiguous, operation: st
         return _go_on(work, payments, found)
     if operation == "create" and work.absence_counts() and work.leave in MAY_START:
         return _create(work, payments, "create-anew")
-    return _absent(work, _failure(error))
+    return absent(work, failure_of(error))
 
 
 def _go_on(work: Work, payments: Payments, intent: Intent) -> Outcome:
@@ -111,10 +115,10 @@ def _confirm(work: Work, payments: Payments, intent: Intent, operation: str = "c
         confirmed = payments.confirm(intent.id, method, key=work.key(operation), deadline=work.deadline)
     except Ambiguous as error:
         if not error.replayed:
-            return Unknown(_failure(error), handle=intent.id)
+            return Unknown(failure_of(error), handle=intent.id)
         if operation == "confirm" and work.absence_counts():
             return _confirm(work, payments, intent, "confirm-anew")
-        return replace(_absent(work, _failure(error)), handle=intent.id)
+        return replace(absent(work, failure_of(error)), handle=intent.id)
     except ProviderError as error:
         outcome = outcome_of(error, answered_key=True)
         return replace(outcome, handle=intent.id) if isinstance(outcome, Retry | Refused) else outcome
@@ -143,7 +147,7 @@ def _not_charged(work: Work, intent: Intent, *, definitive: bool) -> Outcome:
     message = intent.error_message or "The intent has not been charged."
     failure = Failure(intent.error_code or "not_charged", message, intent.reference)
     if not definitive:
-        return Retry(failure, after=_until_absence_counts(work), handle=intent.id)
+        return Retry(failure, after=until_absence_counts(work), handle=intent.id)
     if intent.error_code is not None or work.job.poll is Poll.PENDING:
         return Refused(failure, clears_doubt=True, handle=intent.id)
     return Retry(failure, clears_doubt=True, handle=intent.id)
@@ -160,7 +164,7 @@ def _await_action(work: Work, payments: Payments, intent: Intent) -> Outcome:
         ended = payments.cancel(intent.id, key=key, deadline=work.deadline)
     except ProviderError as error:
         # Whatever it was: as long as the intent lives the customer may still be charged.
-        return Retry(_failure(error), after=getattr(error, "after", None), handle=intent.id)
+        return Retry(failure_of(error), after=getattr(error, "after", None), handle=intent.id)
     match ended.status:
         case "succeeded":
             return Completed(_result(ended), handle=ended.id)
@@ -169,22 +173,6 @@ def _await_action(work: Work, payments: Payments, intent: Intent) -> Outcome:
             return Refused(why, clears_doubt=True, handle=ended.id)
     why = Failure("not_cancelled", f"The intent is {ended.status}.", ended.reference)
     return Retry(why, handle=ended.id)
-
-
-def _absent(work: Work, failure: Failure) -> Retry:
-    """No charge is to be seen; whether that proves that there is none is a matter of time."""
-    if work.absence_counts():
-        return Retry(failure, clears_doubt=True)
-    return Retry(failure, after=_until_absence_counts(work))
-
-
-def _until_absence_counts(work: Work) -> timedelta:
-    doubt = work.job.doubt or work.clock.now()
-    return max(doubt + work.timing.absence_after - work.clock.now(), timedelta(0))
-
-
-def _failure(error: ProviderError) -> Failure:
-    return Failure(error.reason, error.message, error.reference)
 
 
 def _order(work: Work) -> PaymentOrder:
@@ -231,10 +219,6 @@ def _natural_key(facts: Facts) -> tuple[object, ...]:
     )
 
 
-def _id(description: str) -> Mapping[str, Any]:
-    return {"type": "string", "minLength": 1, "maxLength": 255, "description": description}
-
-
 SCHEMA: Mapping[str, Any] = MappingProxyType(
     {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -242,24 +226,12 @@ SCHEMA: Mapping[str, Any] = MappingProxyType(
         "additionalProperties": False,
         "required": ["amount", "currency", "customerId", "eventId", "paymentMethod"],
         "properties": {
-            "amount": {
-                "type": "integer",
-                "minimum": LEAST_AMOUNT,
-                "maximum": MOST_AMOUNT,
-                "description": "What is charged, in the currency's minor units: 1250 is 12.50 EUR or 1250 JPY. "
-                f"A multiple of 10 in {', '.join(THREE_DECIMALS)}, as card networks have no third decimal.",
-            },
-            "currency": {
-                "type": "string",
-                "format": "currency",
-                "not": {"enum": NOT_CHARGED},
-                "description": "ISO 4217 code in upper case, such as EUR. "
-                f"{' and '.join(NOT_CHARGED)} cannot be charged.",
-            },
-            "customerId": _id("The customer, as Stripe knows them: cus_…"),
-            "eventId": _id("The event that is paid for."),
-            "paymentMethod": _id("The customer's payment method at Stripe: pm_…"),
-            "orderId": _id("The order that is paid for; two equal payments of two orders are two payments."),
+            "amount": amount("charged"),
+            "currency": CURRENCY,
+            "customerId": text_id("The customer, as Stripe knows them: cus_…"),
+            "eventId": text_id("The event that is paid for."),
+            "paymentMethod": text_id("The customer's payment method at Stripe: pm_…"),
+            "orderId": text_id("The order that is paid for; equal payments of two orders are two payments."),
             "description": {
                 "type": "string",
                 "minLength": 1,
@@ -267,8 +239,7 @@ SCHEMA: Mapping[str, Any] = MappingProxyType(
                 "description": "What the payment is for, as receipts and Stripe's dashboard show it.",
             },
         },
-        "if": {"properties": {"currency": {"enum": THREE_DECIMALS}}, "required": ["currency"]},
-        "then": {"properties": {"amount": {"multipleOf": 10}}},
+        **WHOLE_TENS,
     }
 )
 

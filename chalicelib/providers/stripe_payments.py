@@ -1,4 +1,4 @@
-"""Card payments at Stripe: one client, its errors translated at the edge to `domain/errors.py`.
+"""Card payments and refunds at Stripe: one client, its errors translated at the edge to `domain/errors.py`.
 
 How intents are made: created and confirmed in one call on the server, since the buyer has already chosen and
 the job runs right after the order. Not `off_session`: the buyer is still there, so that a bank's question
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.ports import Clock
-from chalicelib.domain.providers import Intent, Money, PaymentOrder
+from chalicelib.domain.providers import Intent, Money, PaymentOrder, Refund, RefundOrder, Transaction
 
 if TYPE_CHECKING:
     import stripe
@@ -50,6 +50,8 @@ SENTENCES: Mapping[str, str] = {
     "amount_too_large": "The amount is above what Stripe charges.",
     "amount_too_small": "The amount is below what Stripe charges.",
     "authentication_required": "The bank wants the customer to confirm the payment.",
+    "charge_already_refunded": "All of the charge has been given back already.",
+    "charge_disputed": "The customer has disputed the charge, so it cannot be refunded.",
     "expired_card": "The card has expired.",
     "idempotency_key_in_use": "Another request for this payment has not ended yet.",
     "incorrect_cvc": "The card's security code is incorrect.",
@@ -101,6 +103,8 @@ class StripePayments:
             http_client=stripe.RequestsClient(timeout=timeout, session=self._session),
         )
         self._intents = client.v1.payment_intents
+        self._charges = client.v1.charges
+        self._refunds = client.v1.refunds
 
     def close(self) -> None:
         """Close the connections."""
@@ -119,17 +123,17 @@ class StripePayments:
         }
         if order.description is not None:
             params["description"] = order.description
-        return self._act(lambda intents: intents.create(params, {"idempotency_key": key}), deadline)
+        return self._act(lambda: self._intents.create(params, {"idempotency_key": key}), deadline)
 
     def confirm(self, intent_id: str, payment_method: str, *, key: str, deadline: datetime) -> Intent:
         """Confirm an intent again; the method goes along, as a decline has taken it off the intent."""
         params: Any = {"payment_method": payment_method}
-        return self._act(lambda intents: intents.confirm(intent_id, params, {"idempotency_key": key}), deadline)
+        return self._act(lambda: self._intents.confirm(intent_id, params, {"idempotency_key": key}), deadline)
 
     def cancel(self, intent_id: str, *, key: str, deadline: datetime) -> Intent:
         """Cancel an intent; one that can no longer be cancelled is returned as it is."""
         try:
-            return self._act(lambda intents: intents.cancel(intent_id, {}, {"idempotency_key": key}), deadline)
+            return self._act(lambda: self._intents.cancel(intent_id, {}, {"idempotency_key": key}), deadline)
         except (Declined, TurnedAway) as error:
             if error.reason in TURNED_AWAY.values():
                 raise
@@ -137,7 +141,7 @@ class StripePayments:
 
     def retrieve(self, intent_id: str, *, deadline: datetime) -> Intent:
         """Read an intent."""
-        return _intent_of(self._look(lambda intents: intents.retrieve(intent_id), deadline))
+        return _intent_of(self._look(lambda: self._intents.retrieve(intent_id), deadline))
 
     def find(self, customer: str, job_id: JobId, *, since: datetime, deadline: datetime) -> Intent | None:
         """Look through all of a customer's intents since a moment for the one of a job; all pages are read.
@@ -151,18 +155,47 @@ class StripePayments:
         }
         found: list[Intent] = []
         while True:
-            page = self._look(partial(_list, params=params), deadline)
-            found += [_intent_of(raw) for raw in page.data if _job_id_of(raw) == job_id]
+            page = self._look(partial(self._intents.list, params), deadline)
+            found += [_intent_of(raw) for raw in page.data if _noted(raw, "job_id") == job_id]
             if not page.has_more:
                 return max(found, key=lambda intent: intent.status == "succeeded", default=None)
             params["starting_after"] = page.data[-1].id
 
-    def _act(
-        self, call: "Callable[[stripe.PaymentIntentService], stripe.PaymentIntent]", deadline: datetime
-    ) -> Intent:
+    def transaction(self, transaction_id: str, *, deadline: datetime) -> Transaction:
+        """Read the charge or the intent of this id; raises Declined where there is none."""
+        read = self._intents.retrieve if _is_intent(transaction_id) else self._charges.retrieve
+        try:
+            raw = self._call(lambda: read(transaction_id), deadline)
+        except Ambiguous as error:  # it only reads
+            raise TurnedAway(error.reason, error.message, reference=error.reference) from error
+        return Transaction(raw.id, raw.currency.upper(), _noted(raw, "venue_id"))
+
+    def refund(self, order: RefundOrder, *, key: str, deadline: datetime) -> Refund:
+        """Create the one refund of a job."""
+        params: Any = {
+            **_part_of(order.transaction_id),
+            "amount": _to_stripe(order.money),
+            "metadata": {**order.metadata, "job_id": order.job_id},
+        }
+        return _refund_of(self._call(lambda: self._refunds.create(params, {"idempotency_key": key}), deadline))
+
+    def find_refund(self, transaction_id: str, job_id: JobId, *, deadline: datetime) -> Refund | None:
+        """Look through all refunds of a transaction for the one of a job; all pages are read."""
+        params: Any = {**_part_of(transaction_id), "limit": PAGE}
+        found: Refund | None = None
+        while True:
+            page = self._look(partial(self._refunds.list, params), deadline)
+            for raw in page.data:
+                if _noted(raw, "job_id") == job_id:
+                    found = _refund_of(raw)
+            if not page.has_more:
+                return found
+            params["starting_after"] = page.data[-1].id
+
+    def _act(self, call: "Callable[[], stripe.PaymentIntent]", deadline: datetime) -> Intent:
         return _intent_of(self._call(call, deadline))
 
-    def _look(self, call: "Callable[[stripe.PaymentIntentService], T]", deadline: datetime) -> T:
+    def _look(self, call: Callable[[], T], deadline: datetime) -> T:
         """Make a call that only reads: whatever goes wrong, nothing happened because of it."""
         try:
             return self._call(call, deadline)
@@ -171,20 +204,16 @@ class StripePayments:
         except ProviderError as error:
             raise TurnedAway(error.reason, error.message, reference=error.reference) from error
 
-    def _call(self, call: "Callable[[stripe.PaymentIntentService], T]", deadline: datetime) -> T:
+    def _call(self, call: Callable[[], T], deadline: datetime) -> T:
         """Check that there is time, and call: one step, so that nothing starts that cannot end in time."""
         if self._clock.now() + CALL_TIME > deadline:
             raise NotSent("no_time_left", "The invocation ends too soon for a call to Stripe.")
         import stripe
 
         try:
-            return call(self._intents)
+            return call()
         except stripe.StripeError as error:
             raise _translate(error) from error
-
-
-def _list(intents: "stripe.PaymentIntentService", params: Any) -> "stripe.ListObject[stripe.PaymentIntent]":
-    return intents.list(params)
 
 
 def _to_stripe(money: Money) -> int:
@@ -196,8 +225,22 @@ def _from_stripe(amount: int, currency: str) -> Money:
     return Money(amount // 100 if currency in HUNDREDTHS else amount, currency)
 
 
-def _job_id_of(raw: "stripe.PaymentIntent") -> str | None:
-    return raw.metadata.to_dict().get("job_id") if raw.metadata else None
+def _noted(raw: "stripe.PaymentIntent | stripe.Charge | stripe.Refund", name: str) -> str | None:
+    """Return what was noted in an object's metadata under a name."""
+    return raw.metadata.to_dict().get(name) if raw.metadata else None
+
+
+def _is_intent(transaction_id: str) -> bool:
+    return transaction_id.startswith("pi_")
+
+
+def _part_of(transaction_id: str) -> Mapping[str, str]:
+    """Return the parameter by which Stripe knows whose refunds are meant."""
+    return {"payment_intent" if _is_intent(transaction_id) else "charge": transaction_id}
+
+
+def _refund_of(raw: "stripe.Refund") -> Refund:
+    return Refund(raw.id, raw.status or "pending")
 
 
 def _intent_of(raw: "stripe.PaymentIntent") -> Intent:

@@ -14,6 +14,9 @@ create table if not exists intents (
     seq integer primary key, id text unique not null, customer text, created integer not null,
     key text, document text not null);
 create index if not exists intents_by_customer on intents (customer, created);
+create table if not exists refunds (
+    seq integer primary key, id text unique not null, charge text not null, document text not null);
+create index if not exists refunds_by_charge on refunds (charge);
 create table if not exists answers (
     key text primary key, fingerprint text not null, status integer not null, body text not null,
     at real not null);
@@ -34,7 +37,7 @@ class KeptAnswer:
 
 
 class Books:
-    """Intents, kept answers and the ledger. One writer at a time: `change` is a transaction and a lock."""
+    """What is kept at Stripe, and the ledger. One writer at a time: `change` is a transaction and a lock."""
 
     def __init__(self, path: str = ":memory:") -> None:
         self._lock = threading.RLock()
@@ -82,6 +85,33 @@ class Books:
         )
         return [json.loads(row[0]) for row in rows]
 
+    def intent_of(self, charge_id: str) -> dict[str, Any] | None:
+        """Return the intent that was charged by this charge."""
+        sql = "select document from intents where json_extract(document, '$.latest_charge') = ?"
+        rows = self._read(sql, (charge_id,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def save_refund(self, refund: dict[str, Any]) -> None:
+        """Write a new refund."""
+        self._write(
+            "insert into refunds (id, charge, document) values (?, ?, ?)",
+            (refund["id"], refund["charge"], json.dumps(refund)),
+        )
+
+    def refunds(self, charge_id: str | None, after: str | None, limit: int) -> list[dict[str, Any]]:
+        """Return refunds, newest first, from the one after `after` on."""
+        rows = self._read(
+            "select document from refunds where (? is null or charge = ?)"
+            " and seq < coalesce((select seq from refunds where id = ?), 9e18) order by seq desc limit ?",
+            (charge_id, charge_id, after, limit),
+        )
+        return [json.loads(row[0]) for row in rows]
+
+    def refunded(self, charge_id: str) -> int:
+        """Return how much of a charge has been given back."""
+        sql = "select total(json_extract(document, '$.amount')) from refunds where charge = ?"
+        return int(self._read(sql, (charge_id,))[0][0])
+
     def keep(self, key: str, answer: KeptAnswer) -> None:
         """Keep an answer under a key, in place of one whose time is over."""
         self._write(
@@ -119,8 +149,8 @@ class Books:
     def clear(self) -> None:
         """Forget everything."""
         with self.change():
-            for table in ("intents", "answers", "effects"):
-                self._db.execute(f"delete from {table}")  # noqa: S608 - three words of ours
+            for table in ("intents", "refunds", "answers", "effects"):
+                self._db.execute(f"delete from {table}")  # noqa: S608 - words of ours
 
     def _write(self, statement: str, values: Sequence[object]) -> None:
         with self._lock:

@@ -44,14 +44,14 @@ class Intents:
 
     def create(self, form: Mapping[str, str], key: str | None) -> Intent:
         """Make an intent and, with `confirm`, charge it."""
-        _known_fields(form, CREATE_FIELDS)
+        known_fields(form, CREATE_FIELDS)
         amount, currency = _amount(form)
         customer, method = form.get("customer"), form.get("payment_method")
         if customer is not None and customer.startswith("cus_missing"):
-            _invalid(f"No such customer: '{customer}'", "customer", code="resource_missing")
+            invalid(f"No such customer: '{customer}'", "customer", code="resource_missing")
         confirm = form.get("confirm") == "true"
         if confirm and method is None:
-            _invalid("A payment method is needed to confirm.", "payment_method", code="parameter_missing")
+            invalid("A payment method is needed to confirm.", "payment_method", code="parameter_missing")
         _known_method(method)
         fault = self._fault()
         intent = {
@@ -77,7 +77,7 @@ class Intents:
 
     def confirm(self, intent_id: str, form: Mapping[str, str], key: str | None) -> Intent:
         """Charge an intent, with another payment method where the call names one."""
-        _known_fields(form, CONFIRM_FIELDS)
+        known_fields(form, CONFIRM_FIELDS)
         intent, _ = self._existing(intent_id)
         _known_method(form.get("payment_method"))
         fault = self._fault()
@@ -90,7 +90,7 @@ class Intents:
 
     def cancel(self, intent_id: str, form: Mapping[str, str]) -> Intent:
         """End an intent that has not been charged."""
-        _known_fields(form, CANCEL_FIELDS)
+        known_fields(form, CANCEL_FIELDS)
         intent, key = self._existing(intent_id)
         self._fault()
         if intent["status"] not in CANCELABLE:
@@ -104,7 +104,7 @@ class Intents:
 
     def search(self, form: Mapping[str, str]) -> dict[str, Any]:
         """Return a page of intents, newest first."""
-        _known_fields(form, ("customer", "created", "limit", "starting_after"))
+        known_fields(form, ("customer", "created", "limit", "starting_after"))
         limit = min(int(form.get("limit", PAGE)), 100)
         since = int(form.get("created[gte]", 0))
         found = self._books.intents(form.get("customer"), since, form.get("starting_after"), limit + 1)
@@ -179,7 +179,7 @@ class Intents:
     def _existing(self, intent_id: str) -> tuple[Intent, str | None]:
         found = self._books.intent(intent_id)
         if found is None:
-            _invalid(f"No such payment_intent: '{intent_id}'", "intent", code="resource_missing", status=404)
+            invalid(f"No such payment_intent: '{intent_id}'", "intent", code="resource_missing", status=404)
         return found
 
     def _save(self, intent: Intent, key: str | None) -> Intent:
@@ -194,31 +194,33 @@ def _charge_id() -> str:
 def _amount(form: Mapping[str, str]) -> tuple[int, str]:
     text, currency = form.get("amount", ""), form.get("currency", "").lower()
     if not text.isascii() or not text.isdigit():
-        _invalid(f"Invalid integer: {text}", "amount", code="parameter_invalid_integer")
+        invalid(f"Invalid integer: {text}", "amount", code="parameter_invalid_integer")
     if not 1 <= int(text) <= 99_999_999:
-        _invalid("Amount must be between 1 and 99999999.", "amount", code="amount_too_large")
+        invalid("Amount must be between 1 and 99999999.", "amount", code="amount_too_large")
     if len(currency) != 3 or not currency.isalpha():
-        _invalid(f"Invalid currency: {currency}", "currency")
+        invalid(f"Invalid currency: {currency}", "currency")
     if (currency in THREE_DECIMALS and int(text) % 10) or (currency == "isk" and int(text) % 100):
-        _invalid("Invalid amount.", "amount", code="invalid_charge_amount_no_decimal_compatible")
+        invalid("Invalid amount.", "amount", code="invalid_charge_amount_no_decimal_compatible")
     return int(text), currency
 
 
 def _known_method(method: str | None) -> None:
     if method is not None and behaviour_of(method) is None:
-        _invalid(f"No such PaymentMethod: '{method}'", "payment_method", code="resource_missing")
+        invalid(f"No such PaymentMethod: '{method}'", "payment_method", code="resource_missing")
 
 
-def _known_fields(form: Mapping[str, str], known: Collection[str]) -> None:
+def known_fields(form: Mapping[str, str], known: Collection[str]) -> None:
+    """Refuse a call that says what nobody here knows of."""
     for name in form:
         if name.split("[", 1)[0] not in known:
-            _invalid(f"Received unknown parameter: {name}", name, code="parameter_unknown")
+            invalid(f"Received unknown parameter: {name}", name, code="parameter_unknown")
 
 
-def _invalid(message: str, param: str, *, code: str | None = None, status: int = 400) -> NoReturn:
+def invalid(message: str, param: str | None, *, code: str | None = None, status: int = 400) -> NoReturn:
     """Refuse a call before its execution begins, so that nothing is kept under its key."""
-    error = {"type": "invalid_request_error", "message": message, "param": param}
-    raise Refusal(status, begun=False, **error, **({"code": code} if code else {}))
+    error = {"type": "invalid_request_error", "message": message}
+    named = {name: text for name, text in (("param", param), ("code", code)) if text is not None}
+    raise Refusal(status, begun=False, **error, **named)
 
 
 def _unexpected_state(intent: Intent) -> NoReturn:

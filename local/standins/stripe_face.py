@@ -1,4 +1,4 @@
-"""STAND-IN, never deployed: Stripe's PaymentIntents, as its documentation says they behave.
+"""STAND-IN, never deployed: Stripe's PaymentIntents and refunds, as its documentation says they behave.
 
 Keys as at Stripe: the first answer under an idempotency key is kept for 24 hours once execution has begun,
 declines and 500s included, and replayed with `Idempotent-Replayed: true`; other parameters under the same key
@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 from local.standins.books import Books, KeptAnswer
 from local.standins.faults import Faults, Mode, Provider
 from local.standins.intents import Intents, Refusal
+from local.standins.refunds import Refunds
 from local.standins.wire import Answer, Request, Silent
 
 KEY_LIFE_SECONDS = 24 * 3600
@@ -36,6 +37,7 @@ class StripeFace:
         self._faults = faults
         self._now = now
         self._intents = Intents(books, faults, now)
+        self._refunds = Refunds(books, faults, now)
         self._keys = threading.Lock()
         self._keys_in_use: set[str] = set()
 
@@ -134,6 +136,12 @@ class StripeFace:
                 return Answer(200, self._intents.retrieve(intent_id))
             case ["GET", "v1", "payment_intents"]:
                 return Answer(200, self._intents.search(form))
+            case ["POST", "v1", "refunds"]:
+                return Answer(200, self._refunds.create(form, key))
+            case ["GET", "v1", "refunds"]:
+                return Answer(200, self._refunds.search(form))
+            case ["GET", "v1", "charges", charge_id]:
+                return Answer(200, self._refunds.charge(charge_id))
         return _fault(404, "invalid_request_error", f"Unrecognized request URL ({request.method}).")
 
 

@@ -37,8 +37,15 @@ class Till:
     declined: Mapping[str, str]
 
     def charge(self, form: Mapping[str, str], key: str | None, secret: str = SECRET) -> Answered:
+        return self._post(self.path, form, key, secret)
+
+    def refund(self, amount: int, charge: Answered, key: str | None) -> Answered:
+        charge_id = charge.body.get("latest_charge") or charge.body["id"]
+        return self._post("/v1/refunds", {"charge": charge_id, "amount": str(amount)}, key, SECRET)
+
+    def _post(self, path: str, form: Mapping[str, str], key: str | None, secret: str) -> Answered:
         headers = {"Authorization": f"Bearer {secret}"} | ({"Idempotency-Key": key} if key else {})
-        request = urllib.request.Request(f"{self.url}{self.path}", urlencode(form).encode(), headers)
+        request = urllib.request.Request(f"{self.url}{path}", urlencode(form).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 return Answered(answer.status, json.load(answer), dict(answer.headers))
@@ -122,3 +129,27 @@ def test_bad_secret_uses_no_key_up(till: Till, key: str) -> None:
     assert till.charge(till.good, key, secret="sk_live_12345").status == 401
     answer = till.charge(till.good, key)
     assert (answer.status, replayed(answer)) == (200, False)
+
+
+def test_refund_is_replayed_and_takes_from_the_charge_once(till: Till, key: str) -> None:
+    charge = till.charge(till.good, None)
+    first, second = till.refund(1000, charge, key), till.refund(1000, charge, key)
+    assert (first.status, first.body["amount"], first.body["status"]) == (200, 1000, "succeeded")
+    assert (second.status, second.body, replayed(second)) == (200, first.body, True)
+    assert till.refund(250, charge, f"{key}-rest").status == 200
+
+
+def test_refund_of_more_than_is_left_is_refused_without_a_code(till: Till, key: str) -> None:
+    charge = till.charge(till.good, None)
+    till.refund(1000, charge, key)
+    answer = till.refund(251, charge, f"{key}-more")
+    error = answer.body["error"]
+    assert (answer.status, error["type"], error.get("code")) == (400, "invalid_request_error", None)
+    assert error["param"] == "amount"
+
+
+def test_refund_of_what_is_all_given_back_says_so(till: Till, key: str) -> None:
+    charge = till.charge(till.good, None)
+    till.refund(1250, charge, key)
+    answer = till.refund(1, charge, f"{key}-more")
+    assert (answer.status, answer.body["error"]["code"]) == (400, "charge_already_refunded")

@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, TurnedAway
 from chalicelib.domain.job import JobId
-from chalicelib.domain.providers import Intent, Money, PaymentOrder
+from chalicelib.domain.providers import Intent, Money, PaymentOrder, RefundOrder
 from chalicelib.providers.stripe_payments import CALL_TIME, StripePayments
 from local.standins import StandIns
 from tests.contract.counterparts import Counterpart, NotInstalled, localstripe
@@ -48,6 +48,9 @@ class Account:
 
     def create(self, order: PaymentOrder) -> Intent:
         return self.payments.create(order, key=f"{order.job_id}:create:0", deadline=soon())
+
+    def refund_order(self, transaction_id: str, amount: int, job_id: str) -> RefundOrder:
+        return RefundOrder(JobId(job_id), transaction_id, Money(amount, "EUR"), {"reason": "cancelled"})
 
     def card_that_asks(self) -> str:
         """Return a payment method whose bank wants to ask the customer."""
@@ -180,11 +183,55 @@ CALLS: dict[str, Call] = {
 }
 
 
+REFUND = RefundOrder(JobId("job_1"), "pi_1", Money(100, "EUR"), {})
+CALLS |= {
+    "transaction": lambda account, deadline: account.payments.transaction("pi_1", deadline=deadline),
+    "refund": lambda account, deadline: account.payments.refund(REFUND, key="k", deadline=deadline),
+    "find_refund": lambda account, deadline: account.payments.find_refund(
+        "pi_1", JobId("job_1"), deadline=deadline
+    ),
+}
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_no_call_starts_that_cannot_end_in_time(account: Account, call: str) -> None:
     with pytest.raises(NotSent) as caught:
         CALLS[call](account, datetime.now(UTC) + CALL_TIME - timedelta(milliseconds=1))
     assert caught.value.reason == "no_time_left"
+
+
+@pytest.mark.parametrize("by", ["intent", "charge"])
+def test_part_of_a_charge_is_given_back_and_found_again(account: Account, by: str) -> None:
+    intent = account.create(account.order())
+    transaction_id = intent.id if by == "intent" else intent.charge_id or ""
+    payments = account.payments
+    made = [
+        payments.refund(account.refund_order(transaction_id, amount, job), key=job, deadline=soon())
+        for amount, job in ((500, f"job_first_{intent.id}"), (300, f"job_second_{intent.id}"))
+    ]
+    assert {refund.status for refund in made} == {"succeeded"}
+    assert made[0].id != made[1].id
+    for number, name in enumerate(("first", "second")):
+        found = payments.find_refund(transaction_id, JobId(f"job_{name}_{intent.id}"), deadline=soon())
+        assert found == made[number]
+    assert payments.find_refund(transaction_id, JobId("job_other"), deadline=soon()) is None
+
+
+@pytest.mark.parametrize("by", ["intent", "charge"])
+def test_transaction_tells_its_currency(account: Account, by: str) -> None:
+    intent = account.create(account.order())
+    transaction_id = intent.id if by == "intent" else intent.charge_id or ""
+    told = account.payments.transaction(transaction_id, deadline=soon())
+    assert (told.id, told.currency, told.venue_id) == (transaction_id, "EUR", None)
+
+
+@pytest.mark.parametrize("transaction_id", ["pi_unknown", "ch_unknown"])
+def test_transaction_that_is_not_there_is_refused(account: Account, transaction_id: str) -> None:
+    with pytest.raises(Declined):
+        account.payments.transaction(transaction_id, deadline=soon())
+    order = account.refund_order(transaction_id, 100, "job_1")
+    with pytest.raises(Declined):
+        account.payments.refund(order, key="k", deadline=soon())
 
 
 # --- on the stand-in alone: keys, the handle of a decline and filtered lists, which localstripe does not have
@@ -242,7 +289,7 @@ def test_kept_failure_says_that_it_is_kept(ours: Account, standing_in: StandIns)
 
 
 @pytest.mark.parametrize("mode", ["status-503", "status-429"])
-@pytest.mark.parametrize("call", ["retrieve", "find"])
+@pytest.mark.parametrize("call", ["retrieve", "find", "transaction", "find_refund"])
 def test_look_up_that_fails_is_never_ambiguous(
     ours: Account, standing_in: StandIns, mode: str, call: str
 ) -> None:

@@ -149,6 +149,7 @@ ROUTES: dict[tuple[str, str], object] = {
 # Who may submit which job type (section 6 of the contract).
 SUBMITTED_BY: dict[str, str] = {
     "payment.process": "venues",
+    "payment.refund": "venues",
     "email.send": "venues",
     "payment.payout": "platform",
 }

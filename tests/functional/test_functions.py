@@ -13,7 +13,18 @@ from chalicelib import adapters, wiring
 from chalicelib.aws.clients import Clients
 from chalicelib.domain.job import JobId
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.domain.providers import Begun, Intent, Mail, Mailer, Money, PaymentOrder, Payments
+from chalicelib.domain.providers import (
+    Begun,
+    Intent,
+    Mail,
+    Mailer,
+    Money,
+    PaymentOrder,
+    Payments,
+    Refund,
+    RefundOrder,
+    Transaction,
+)
 from chalicelib.settings import Settings
 from tests.fakes import ManualClock
 from tests.front import ENVIRONMENT, Front
@@ -57,6 +68,15 @@ class Till:
 
     def find(self, customer: str, job_id: JobId, *, since: datetime, deadline: datetime) -> Intent | None:
         raise AssertionError("There is nothing to look for.")
+
+    def transaction(self, transaction_id: str, *, deadline: datetime) -> Transaction:
+        raise AssertionError("No transaction is to be read.")
+
+    def refund(self, order: RefundOrder, *, key: str, deadline: datetime) -> Refund:
+        raise AssertionError("Nothing is to be refunded.")
+
+    def find_refund(self, transaction_id: str, job_id: JobId, *, deadline: datetime) -> Refund | None:
+        raise AssertionError("There is no refund to look for.")
 
 
 class Postbox:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app import app
 from chalicelib import wiring
 from chalicelib.domain.money import EXPONENTS
-from chalicelib.jobtypes.payment_process import NOT_CHARGED
+from chalicelib.jobtypes.at_stripe import NOT_CHARGED
 from tests.front import Front
 
 FULL = os.environ.get("QS_FULL") == "1"

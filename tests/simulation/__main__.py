@@ -10,7 +10,7 @@ from itertools import islice
 
 from chalicelib.domain.policies import EffectClass
 from tests.simulation.mutants import MUTANTS, Mutant
-from tests.simulation.schedule import Report, run_schedule
+from tests.simulation.schedule import TYPES, Report, run_schedule
 
 CHUNK = 250
 
@@ -18,7 +18,9 @@ CHUNK = 250
 def main() -> int:
     """Run what the arguments ask for; 0 only if no invariant broke, or every planted bug was caught."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20_000, help="schedules in all, over the four classes")
+    parser.add_argument(
+        "--seeds", type=int, default=20_000, help="schedules in all, over the classes and the other job types"
+    )
     parser.add_argument("--seed", help="replay one schedule with its trace, such as A-123")
     parser.add_argument("--first", type=int, default=0, help="number of the first schedule")
     parser.add_argument("--mutants", action="store_true", help="plant each known bug and look for its catch")
@@ -34,14 +36,14 @@ def main() -> int:
 def replay(seed: str, planted: str | None = None) -> int:
     """Run one schedule again and print all that happened in it."""
     letter, _, number = seed.partition("-")
-    if letter not in list(EffectClass) or not number.isdigit():
-        print(f"A seed is a class and a number, such as A-123, not {seed!r}.", file=sys.stderr)
+    if letter not in TYPES or not number.isdigit():
+        print(f"A seed is a class or a job type and a number, such as A-123, not {seed!r}.", file=sys.stderr)
         return 2
     mutant = next((each for each in MUTANTS if each.name == planted), None)
     if planted and mutant is None:
         print(f"There is no planted bug {planted!r}.", file=sys.stderr)
         return 2
-    report = _run(EffectClass(letter), int(number), mutant, tracing=True)
+    report = _run(letter, int(number), mutant, tracing=True)
     print("\n".join(report.trace))
     ended = ", ".join(f"{count} {state}" for state, count in sorted(report.states.items()))
     verdict = report.violation or "all invariants hold"
@@ -53,11 +55,9 @@ def simulate(first: int, seeds: int) -> int:
     """Run schedules of every class on all cores and print each violation with the command that replays it."""
     started = time.monotonic()
     done, violations = 0, 0
-    numbers = range(first, first + -(-seeds // len(EffectClass)))
+    numbers = range(first, first + -(-seeds // len(TYPES)))
     chunks = [
-        (letter, numbers[start : start + CHUNK])
-        for start in range(0, len(numbers), CHUNK)
-        for letter in EffectClass
+        (letter, numbers[start : start + CHUNK]) for start in range(0, len(numbers), CHUNK) for letter in TYPES
     ]
     with multiprocessing.Pool(os.cpu_count()) as pool:
         for broken, ran in pool.imap_unordered(_run_chunk, chunks):
@@ -66,7 +66,7 @@ def simulate(first: int, seeds: int) -> int:
                 violations += 1
                 _clear()
                 print(f"VIOLATION {report.seed}: {report.violation}\n    make simulate SEED={report.seed}")
-            _progress(done, len(numbers) * len(EffectClass), started)
+            _progress(done, len(numbers) * len(TYPES), started)
     took = time.monotonic() - started
     _clear()
     print(f"{done} schedules in {took:.1f} s, {done / took:.0f} a second: {violations} violations")
@@ -111,13 +111,13 @@ def _hunt(order: tuple[str, int]) -> tuple[str, Report | None, int]:
     return name, report, tried
 
 
-def _run_chunk(chunk: tuple[EffectClass, range]) -> tuple[list[Report], int]:
+def _run_chunk(chunk: tuple[str, range]) -> tuple[list[Report], int]:
     letter, numbers = chunk
     reports = [run_schedule(letter, number) for number in numbers]
     return [report for report in reports if report.violation], len(reports)
 
 
-def _run(letter: EffectClass, number: int, mutant: Mutant | None, *, tracing: bool = False) -> Report:
+def _run(letter: str, number: int, mutant: Mutant | None, *, tracing: bool = False) -> Report:
     if mutant is None:
         return run_schedule(letter, number, tracing=tracing)
     with mutant.planted():

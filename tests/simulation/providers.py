@@ -14,7 +14,16 @@ from chalicelib.domain.job import JobId
 from chalicelib.domain.jobtype import Facts, JobType, Work
 from chalicelib.domain.outcome import Completed, Failure, HeldBack, Outcome, Retry, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
-from chalicelib.domain.providers import Begun, Intent, Mail, PaymentOrder, Providers
+from chalicelib.domain.providers import (
+    Begun,
+    Intent,
+    Mail,
+    PaymentOrder,
+    Providers,
+    Refund,
+    RefundOrder,
+    Transaction,
+)
 from tests.simulation.world import HOUR, MINUTE, SECOND, Process, World
 
 CALL = timedelta(seconds=10)
@@ -90,11 +99,11 @@ class Provided:
 
 @dataclass
 class SimIntent:
-    """A PaymentIntent in the provider's books."""
+    """A PaymentIntent in the provider's books, or a refund."""
 
     id: str
     job_id: JobId
-    order: PaymentOrder
+    order: PaymentOrder | RefundOrder  # a refund's is made at once or refused, and is no object then
     status: str
     error: str | None = None
     answer: Any = None
@@ -189,6 +198,26 @@ class SimPayments(Caller):
         self._looked_up(job_id, found[0] if found else None)
         return _told(found[0]) if found else None
 
+    def transaction(self, transaction_id: str, *, deadline: datetime) -> Transaction:
+        self.read(deadline)
+        return Transaction(transaction_id, "EUR", None)
+
+    def refund(self, order: RefundOrder, *, key: str, deadline: datetime) -> Refund:
+        def make() -> SimIntent:
+            intent = SimIntent(f"re_{len(self.provided.intents) + 1}", order.job_id, order, "new")
+            self.provided.intents[intent.id] = intent
+            return intent
+
+        made = self._keyed(order.job_id, key, deadline, make)
+        return Refund(made.id, made.status)
+
+    def find_refund(self, transaction_id: str, job_id: JobId, *, deadline: datetime) -> Refund | None:
+        self.read(deadline)
+        of_job = [each for each in self.provided.intents.values() if each.job_id == job_id]
+        found = [each for each in of_job if each.status == "succeeded"]
+        self._looked_up(job_id, found[0] if found else None)
+        return Refund(found[0].id, found[0].status) if found else None
+
     def _looked_up(self, job_id: JobId, intent: SimIntent | None) -> None:
         """A look-up is definitive about an intent that is there; absence counts only after five minutes."""
         since = self.provided.doubts_since.get(job_id)
@@ -257,6 +286,9 @@ class SimPayments(Caller):
         draw = world.chance.random()
         if draw < 0.15:
             intent.status, intent.error, answer.kind = "requires_payment_method", "card_declined", "declined"
+        elif isinstance(intent.order, RefundOrder):
+            intent.status = answer.kind = "succeeded"
+            self.provided.effect(job_id, intent.id)
         elif draw < 0.25:
             intent.status = answer.kind = "processing"
             self._later(intent, world.chance.choice((30 * SECOND, 8 * MINUTE, 70 * MINUTE)))

@@ -10,7 +10,7 @@ from chalicelib.domain.job import AT_REST, Job, JobId, UserId, VenueId
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import payload_hash
 from chalicelib.domain.message import Hint, decode, encode
-from chalicelib.domain.policies import TIMING, EffectClass, Lane, Tier
+from chalicelib.domain.policies import TIMING, Lane, Tier
 from chalicelib.domain.ports import Received
 from chalicelib.domain.ratelimit import LIMITS
 from chalicelib.jobtypes import discover
@@ -28,8 +28,11 @@ from tests.simulation.providers import MINT, WEBHOOK, Provided, SimProviders, Vi
 from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, World
 
 VENUE = VenueId("venue-1")
-TYPES: Mapping[EffectClass, JobType] = {
-    job_type.effect_class: job_type for job_type in (*discover().values(), MINT, WEBHOOK)
+REFUND = discover()["payment.refund"]
+# By a class its own type, by name the others of that class; a seed names one of these and a number.
+TYPES: Mapping[str, JobType] = {
+    **{each.effect_class: each for each in (*discover().values(), MINT, WEBHOOK) if each is not REFUND},
+    REFUND.name: REFUND,
 }
 # So little that two jobs are too much at once; the express lane finds room all the same.
 TIGHT = {group: replace(limit, concurrent=1, burst=2, per_second=0.5) for group, limit in LIMITS.items()}
@@ -48,26 +51,24 @@ class Report:
     struck: bool  # whether the fault that was aimed found its opportunity
 
 
-def run_schedule(
-    effect_class: EffectClass, number: int, *, tracing: bool = False, aim: Aim | None = None
-) -> Report:
-    """Run one schedule of one effect class; the same number is the same schedule.
+def run_schedule(kind: str, number: int, *, tracing: bool = False, aim: Aim | None = None) -> Report:
+    """Run one schedule of an effect class or a job type; the same number is the same schedule.
 
     With an aim there is one submission (of an odd number: one batch) and one fault, and nothing else happens.
     """
-    return Schedule(effect_class, number, tracing, aim).run()
+    return Schedule(kind, number, tracing, aim).run()
 
 
 class Schedule:
     """The actors of one schedule and the world they share."""
 
-    def __init__(self, effect_class: EffectClass, number: int, tracing: bool, aim: Aim | None) -> None:
-        self.world = World(f"{effect_class}-{number}", tracing, aim)
+    def __init__(self, kind: str, number: int, tracing: bool, aim: Aim | None) -> None:
+        self.world = World(f"{kind}-{number}", tracing, aim)
         self._number = number
         chance = self.world.chance
         self.world.faults_left = chance.choice((0, 2, 5, 10, 20))
         self.world.storm_ends = chance.choice((2 * MINUTE, 10 * MINUTE, 40 * MINUTE, 30 * HOUR))
-        self.job_type = TYPES[effect_class]
+        self.job_type = TYPES[kind]
         self.types = {self.job_type.name: self.job_type}
         self.provided = Provided(self.world, self._leased)
         self.watch = Watch(self.world, self.provided, self.job_type)
@@ -444,6 +445,6 @@ class Schedule:
 def _payload(job_type: JobType, index: int, changed: bool) -> dict[str, Any]:
     data = dict(job_type.example)
     for name, value in data.items():
-        if isinstance(value, str) and name in ("orderId", "to"):
+        if isinstance(value, str) and name in ("orderId", "to", "transactionId"):
             data[name] = f"{index}{'x' if changed else ''}{value}"
     return data or {"number": index, "changed": changed}

@@ -128,10 +128,11 @@ def test_no_user_submits_and_venues_never_on_the_platforms_behalf() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "effect_class", "tier", "strategy", "attempts", "retention", "archive", "in_flight"),
+    ("name", "effect_class", "tier", "strategy", "attempts", "key_days", "retention", "archive", "in_flight"),
     [
-        ("payment.process", EffectClass.KEYED, Tier.MONEY, "payment", 10, 90, "payment_archive", 5),
-        ("email.send", EffectClass.BLIND, Tier.COMMUNICATION, "communication", 3, 7, None, 20),
+        ("payment.process", EffectClass.KEYED, Tier.MONEY, "payment", 10, 1, 90, "payment_archive", 5),
+        ("payment.refund", EffectClass.KEYED, Tier.MONEY, "payment", 10, 90, 90, "payment_archive", 5),
+        ("email.send", EffectClass.BLIND, Tier.COMMUNICATION, "communication", 3, 1, 7, None, 20),
     ],
 )
 def test_job_types_are_as_agreed(
@@ -140,13 +141,15 @@ def test_job_types_are_as_agreed(
     tier: Tier,
     strategy: str,
     attempts: int,
+    key_days: int,
     retention: int,
     archive: str | None,
     in_flight: int,
 ) -> None:
     job_type = discover()[name]
     policy = job_type.policy()
-    assert (job_type.tier, job_type.in_flight, job_type.key_period) == (tier, in_flight, timedelta(hours=24))
+    assert (job_type.tier, job_type.in_flight) == (tier, in_flight)
+    assert job_type.key_period == timedelta(days=key_days)
     assert (policy.effect_class, policy.retry) == (effect_class, RETRY[strategy])
     assert (policy.attempts, policy.window) == (attempts, TIERS[tier].window)
     assert (policy.retention, policy.archive) == (timedelta(days=retention), archive)
