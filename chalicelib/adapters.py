@@ -27,7 +27,7 @@ from chalicelib.domain.ports import (
     Quotas,
     ScheduleStore,
 )
-from chalicelib.domain.providers import Mailer, Payments, Providers
+from chalicelib.domain.providers import Analytics, Mailer, Payments, Providers
 from chalicelib.domain.search import JobIndex
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
@@ -126,6 +126,7 @@ class LiveProviders:
         self._clock = clock
         self._payments: Payments | None = None
         self._mailer: Mailer | None = None
+        self._analytics: Analytics | None = None
 
     @property
     def payments(self) -> Payments:
@@ -142,6 +143,14 @@ class LiveProviders:
             if self._mailer is None:
                 self._mailer = self._ses()
             return self._mailer
+
+    @property
+    def analytics(self) -> Analytics:
+        """EventBridge."""
+        with BUILDING:
+            if self._analytics is None:
+                self._analytics = self._event_bridge()
+            return self._analytics
 
     def _stripe(self) -> Payments:
         stripe = self._settings.stripe
@@ -160,3 +169,11 @@ class LiveProviders:
         from chalicelib.aws.ses_mailer import SesMailer
 
         return SesMailer(self._clients.sesv2, sender, self._clock)
+
+    def _event_bridge(self) -> Analytics:
+        bus = self._settings.analytics_bus
+        if bus is None:
+            return cast(Analytics, Unconfigured("EventBridge"))
+        from chalicelib.aws.event_bus import EventBridgeBus
+
+        return EventBridgeBus(self._clients.events, bus, self._clock)

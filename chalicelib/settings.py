@@ -89,6 +89,7 @@ class Settings:
     tokens: TokenSettings
     stripe: StripeSettings | None
     ses_sender: str | None
+    analytics_bus: str | None
     limits: Mapping[str, Limit] | None  # by provider group; None: nothing is limited
     caller_limit: Allowance | None  # a user's requests; None: nobody is limited
     public_base_url: str | None
@@ -112,6 +113,7 @@ class Settings:
             ses_sender=env.optional(
                 "SES_SENDER", _matching(ADDRESS, "an e-mail address that SES may send from")
             ),
+            analytics_bus=env.optional("ANALYTICS_BUS", _matching(NAME, "the event bus's name")),
             limits=_limits(env),
             caller_limit=_caller_limit(env),
             public_base_url=env.optional("PUBLIC_BASE_URL", _base_url),

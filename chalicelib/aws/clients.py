@@ -38,6 +38,11 @@ class Clients:
         return self._client("sesv2", attempts=1)
 
     @cached_property
+    def events(self) -> Any:
+        """The bus. An event put twice does no harm, but its job tries again itself, in its own time."""
+        return self._client("events", attempts=1)
+
+    @cached_property
     def functions(self) -> Any:
         """Event source mappings. Whoever changes them tries again a minute later."""
         return self._client("lambda", attempts=1)

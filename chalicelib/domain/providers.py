@@ -4,11 +4,12 @@ Check and start are one step of each call that may have an effect: one that cann
 NotSent. They raise only errors of `domain/errors.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from chalicelib.domain.errors import ProviderError
 from chalicelib.domain.job import JobId
 
 
@@ -141,6 +142,31 @@ class Mailer(Protocol):
         ...
 
 
+MOST_EVENTS = 10  # of one call; EventBridge's most
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticsEvent:
+    """One event for the analysts; its receivers know it by the job's id, however often it comes."""
+
+    job_id: JobId
+    kind: str
+    at: datetime
+    detail: Mapping[str, Any]
+
+
+class Analytics(Protocol):
+    """The bus of analytics events. Check and start are one step: a call that cannot end in time is none."""
+
+    def put(self, events: Sequence[AnalyticsEvent], *, deadline: datetime) -> list[str | ProviderError]:
+        """Put up to MOST_EVENTS events on the bus, those of one job or of several, in one call.
+
+        Says of each, in order, its id on the bus or why it is not there. Raises any ProviderError about all
+        of them.
+        """
+        ...
+
+
 class Providers(Protocol):
     """One client per vendor and container, each built when first asked for."""
 
@@ -152,4 +178,9 @@ class Providers(Protocol):
     @property
     def mailer(self) -> Mailer:
         """Mail."""
+        ...
+
+    @property
+    def analytics(self) -> Analytics:
+        """The bus of analytics events."""
         ...

@@ -151,6 +151,7 @@ SUBMITTED_BY: dict[str, str] = {
     "payment.process": "venues",
     "payment.refund": "venues",
     "email.send": "venues",
+    "analytics.track": "venues",
     "payment.payout": "platform",
 }
 

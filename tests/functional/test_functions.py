@@ -1,6 +1,6 @@
 """The functions that a queue or a clock calls, as Lambda calls them, over in-memory adapters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,9 +11,12 @@ from chalice.app import Rate, ScheduledEventConfig, SQSEventConfig
 from app import app
 from chalicelib import adapters, wiring
 from chalicelib.aws.clients import Clients
+from chalicelib.domain.errors import ProviderError
 from chalicelib.domain.job import JobId
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.providers import (
+    Analytics,
+    AnalyticsEvent,
     Begun,
     Intent,
     Mail,
@@ -30,6 +33,10 @@ from tests.fakes import ManualClock
 from tests.front import ENVIRONMENT, Front
 from tests.functional.test_jobs_api import BODY, MAIL
 
+TRACK: dict[str, Any] = {
+    "type": "analytics.track",
+    "data": {"eventType": "ticket.viewed", "targetId": "t-1", "timestamp": "2026-11-24T19:30:00Z"},
+}
 QUEUES = {
     "money-queue": (Tier.MONEY, Lane.MAIN, "consume_money"),
     "money-queue-express": (Tier.MONEY, Lane.EXPRESS, "consume_money_express"),
@@ -90,10 +97,22 @@ class Postbox:
         return "message-1"
 
 
+class Bus:
+    """Events that are taken at once."""
+
+    def __init__(self) -> None:
+        self.events: list[AnalyticsEvent] = []
+
+    def put(self, events: Sequence[AnalyticsEvent], *, deadline: datetime) -> list[str | ProviderError]:
+        self.events += events
+        return ["event-1" for _ in events]
+
+
 @dataclass
 class Both:
     payments: Payments = field(default_factory=Till)
     mailer: Mailer = field(default_factory=Postbox)
+    analytics: Analytics = field(default_factory=Bus)
 
 
 @pytest.fixture
@@ -172,6 +191,15 @@ def test_a_mail_goes_from_its_request_to_completed(front: Front) -> None:
     assert [mail.to for mail in front.providers.mailer.mails] == ["ada@example.com"]
 
 
+def test_an_analytics_event_goes_from_its_request_to_completed(front: Front) -> None:
+    job_id = front.post(TRACK).json_body["jobId"]
+    assert consume(front, "background-queue") == []
+    view = front.get(f"/v1/jobs/{job_id}").json_body
+    assert (view["state"], view["result"]) == ("completed", {"eventBridgeId": "event-1"})
+    assert isinstance(front.providers.analytics, Bus)
+    assert [event.job_id for event in front.providers.analytics.events] == [job_id]
+
+
 def test_a_message_of_no_job_is_buried(front: Front) -> None:
     front.queue.put(Tier.BACKGROUND, Lane.MAIN, "rubbish")
     assert consume(front, "background-queue") == []
@@ -189,7 +217,9 @@ def test_dispatch_sends_what_is_due_far_from_its_acceptance(front: Front) -> Non
     assert front.get("/v1/jobs/job_000001").json_body["state"] == "completed"
 
 
-@pytest.mark.parametrize(("body", "queue"), [(BODY, "money-queue"), (MAIL, "communication-queue")])
+@pytest.mark.parametrize(
+    ("body", "queue"), [(BODY, "money-queue"), (MAIL, "communication-queue"), (TRACK, "background-queue")]
+)
 def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
     body: dict[str, Any], queue: str
 ) -> None:

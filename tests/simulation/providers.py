@@ -3,18 +3,19 @@
 A provider is where invariant 8 is watched: it knows whether an effect is in doubt, and sees every repetition.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from chalicelib.domain.claim import Leave
-from chalicelib.domain.errors import Ambiguous, Declined, NotSent, TurnedAway
+from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.jobtype import Facts, JobType, Work
 from chalicelib.domain.outcome import Completed, Failure, HeldBack, Outcome, Retry, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import (
+    AnalyticsEvent,
     Begun,
     Intent,
     Mail,
@@ -409,6 +410,18 @@ class SimReceiver(Caller):
         self.end()
 
 
+class SimBus(SimReceiver):
+    """The bus of analytics events, whose readers take the same id once."""
+
+    def put(self, events: Sequence[AnalyticsEvent], *, deadline: datetime) -> list[str | ProviderError]:
+        [event] = events
+        try:
+            self.deliver(event.job_id, f"event {event.job_id}", deadline=deadline)
+        except TurnedAway as error:
+            return [error]  # of an entry, not of the call
+        return ["event_1"]
+
+
 class SimProviders:
     """Every provider, as one process calls it."""
 
@@ -417,6 +430,7 @@ class SimProviders:
         self.mailer = SimMailer(process, provided)
         self.chain = SimChain(process, provided)
         self.receiver = SimReceiver(process, provided)
+        self.analytics = SimBus(process, provided)
 
 
 # --- job types of the classes that are not built yet

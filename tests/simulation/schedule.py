@@ -28,11 +28,14 @@ from tests.simulation.providers import MINT, WEBHOOK, Provided, SimProviders, Vi
 from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, World
 
 VENUE = VenueId("venue-1")
-REFUND = discover()["payment.refund"]
+REFUND, TRACK = discover()["payment.refund"], discover()["analytics.track"]
 # By a class its own type, by name the others of that class; a seed names one of these and a number.
 TYPES: Mapping[str, JobType] = {
-    **{each.effect_class: each for each in (*discover().values(), MINT, WEBHOOK) if each is not REFUND},
+    **{
+        each.effect_class: each for each in (*discover().values(), MINT, WEBHOOK) if each not in (REFUND, TRACK)
+    },
     REFUND.name: REFUND,
+    TRACK.name: TRACK,
 }
 # So little that two jobs are too much at once; the express lane finds room all the same.
 TIGHT = {group: replace(limit, concurrent=1, burst=2, per_second=0.5) for group, limit in LIMITS.items()}
@@ -445,6 +448,6 @@ class Schedule:
 def _payload(job_type: JobType, index: int, changed: bool) -> dict[str, Any]:
     data = dict(job_type.example)
     for name, value in data.items():
-        if isinstance(value, str) and name in ("orderId", "to", "transactionId"):
+        if isinstance(value, str) and name in ("orderId", "to", "transactionId", "targetId"):
             data[name] = f"{index}{'x' if changed else ''}{value}"
     return data or {"number": index, "changed": changed}

@@ -22,6 +22,7 @@ SOURCES = {"lambda:ListEventSourceMappings", "lambda:UpdateEventSourceMapping"}
 # These have no resource that a policy could name.
 UNBOUNDED = {"lambda:ListEventSourceMappings"}
 STRIPE, SES = {"secretsmanager:GetSecretValue"}, {"ses:SendEmail", "ses:SendRawEmail"}
+BUS = {"events:PutEvents"}
 MAY: dict[str, set[str]] = {
     "api_handler": {
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
@@ -33,8 +34,8 @@ MAY: dict[str, set[str]] = {
     "consume_money_express": CONSUMES | STRIPE,
     "consume_communication": CONSUMES | SES,
     "consume_communication_express": CONSUMES | SES,
-    "consume_background": CONSUMES,
-    "consume_background_express": CONSUMES,
+    "consume_background": CONSUMES | BUS,
+    "consume_background_express": CONSUMES | BUS,
     "dispatch": {
         *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:PartiQLDelete"),  # batches of all or nothing
@@ -109,3 +110,9 @@ def test_a_consumer_touches_the_queues_of_its_own_tier_alone(function: str) -> N
     sends = queues.pop("sqs:SendMessage")
     assert sends == {json.dumps({"Fn::GetAtt": [f"{tier}QueueDlq", "Arn"]})}
     assert all(about == {json.dumps({"Fn::GetAtt": [own, "Arn"]})} for about in queues.values())
+
+
+@pytest.mark.parametrize("function", ["consume_background", "consume_background_express"])
+def test_events_go_on_our_own_bus_alone(function: str) -> None:
+    [puts] = [each for each in statements(function) if "events:PutEvents" in each["Action"]]
+    assert resources(puts) == [json.dumps({"Fn::GetAtt": ["AnalyticsBus", "Arn"]})]

@@ -22,7 +22,8 @@ def test_the_environment_is_read_with_its_defaults() -> None:
     assert settings.queues.lanes[Tier.MONEY, Lane.EXPRESS].endswith("MONEY-EXPRESS_URL")
     assert settings.queues.dead_letters[Tier.BACKGROUND].endswith("BACKGROUND-DLQ_URL")
     assert (settings.tokens.issuer, settings.tokens.audience) == ("tickettoken", "tickettoken-platform")
-    assert (settings.stripe, settings.ses_sender, settings.timing) == (None, None, TIMING)
+    assert (settings.stripe, settings.ses_sender, settings.analytics_bus) == (None, None, None)
+    assert settings.timing == TIMING
 
 
 def test_a_user_has_a_hundred_requests_a_minute_unless_it_is_said_otherwise() -> None:
@@ -58,6 +59,7 @@ BAD: list[tuple[str, str]] = [
     ("STRIPE_SECRET_KEY_ARN", "not-an-arn"),
     ("STRIPE_API_BASE", "localhost:1234"),
     ("SES_SENDER", "nobody"),
+    ("ANALYTICS_BUS", "a bus"),
     ("PUBLIC_BASE_URL", "queue.example"),
     ("RATE_LIMIT_MAX_REQUESTS", "0"),
     ("RATE_LIMIT_MAX_REQUESTS", "1000001"),

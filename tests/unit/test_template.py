@@ -34,6 +34,7 @@ def of_kind(kind: str) -> dict[str, Any]:
 
 TABLES = of_kind("AWS::DynamoDB::Table")
 QUEUES = of_kind("AWS::SQS::Queue")
+BUSES = of_kind("AWS::Events::EventBus")
 WORK_QUEUES = [name for name in QUEUES if not name.endswith("Dlq")]
 
 
@@ -128,6 +129,7 @@ def test_queue_is_encrypted_keeps_for_fourteen_days_and_refuses_plain_connection
 def test_outputs_name_every_table_and_queue() -> None:
     outputs = template()["Outputs"]
     expected = {name: {"Ref": name} for name in TABLES} | {f"{name}Url": {"Ref": name} for name in QUEUES}
-    expected |= {f"{name}Arn": {"Fn::GetAtt": f"{name}.Arn"} for name in (*TABLES, *QUEUES)}
+    expected |= {f"{name}Arn": {"Fn::GetAtt": f"{name}.Arn"} for name in (*TABLES, *QUEUES, *BUSES)}
+    expected |= {name: {"Ref": name} for name in BUSES}
 
     assert {name: output["Value"] for name, output in outputs.items()} == expected
