@@ -1,11 +1,12 @@
 import os
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
 
 import pytest
 
 from chalicelib.domain.policies import EffectClass
-from tests.simulation.__main__ import CHUNK, first_catch
-from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.__main__ import CHUNK, catch_of
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.schedule import TYPES, Report, run_schedule
 from tests.simulation.world import FAULTS, Aim
 
@@ -52,7 +53,19 @@ def test_any_one_fault_at_any_io_point_breaks_no_invariant(letter: str, fault: s
             assert skip > 0, f"{letter} has no point at which {fault} could strike"
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_the_simulation_catches_a_planted_bug(mutant: Mutant) -> None:
-    caught, tried = first_catch(mutant, SEEDS_PER_MUTANT * len(mutant.classes))
+@pytest.fixture(scope="module")
+def hunts() -> Iterator[Mapping[str, Future[tuple[Report | None, int]]]]:
+    """The hunts for all planted bugs, side by side on what cores there are."""
+    with ProcessPoolExecutor() as pool:
+        yield {
+            mutant.name: pool.submit(catch_of, mutant.name, SEEDS_PER_MUTANT * len(mutant.classes))
+            for mutant in MUTANTS
+        }
+
+
+@pytest.mark.parametrize("name", [mutant.name for mutant in MUTANTS])
+def test_the_simulation_catches_a_planted_bug(
+    name: str, hunts: Mapping[str, Future[tuple[Report | None, int]]]
+) -> None:
+    caught, tried = hunts[name].result()
     assert caught is not None, f"not caught within {tried} schedules"
