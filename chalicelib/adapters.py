@@ -27,7 +27,7 @@ from chalicelib.domain.ports import (
     Quotas,
     ScheduleStore,
 )
-from chalicelib.domain.providers import Analytics, Mailer, Payments, Providers
+from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Providers
 from chalicelib.domain.search import JobIndex
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
@@ -127,6 +127,7 @@ class LiveProviders:
         self._payments: Payments | None = None
         self._mailer: Mailer | None = None
         self._analytics: Analytics | None = None
+        self._orders: Orders | None = None
 
     @property
     def payments(self) -> Payments:
@@ -151,6 +152,14 @@ class LiveProviders:
             if self._analytics is None:
                 self._analytics = self._event_bridge()
             return self._analytics
+
+    @property
+    def orders(self) -> Orders:
+        """The order service."""
+        with BUILDING:
+            if self._orders is None:
+                self._orders = self._order_service()
+            return self._orders
 
     def _stripe(self) -> Payments:
         stripe = self._settings.stripe
@@ -177,3 +186,18 @@ class LiveProviders:
         from chalicelib.aws.event_bus import EventBridgeBus
 
         return EventBridgeBus(self._clients.events, bus, self._clock)
+
+    def _order_service(self) -> Orders:
+        service = self._settings.order_service
+        if service is None:
+            return cast(Orders, Unconfigured("The order service"))
+        from chalicelib.aws.secrets import Secrets
+        from chalicelib.providers.order_service import OrderService
+
+        arn = service.token_arn
+        if arn is None:
+            return OrderService(service.url, lambda _: service.token or "", self._clock)
+        secrets = Secrets(self._clients.secrets)
+        return OrderService(
+            service.url, lambda anew: secrets.refresh(arn) if anew else secrets.read(arn), self._clock
+        )

@@ -78,6 +78,15 @@ class StripeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderServiceSettings:
+    """The order service; our token stands in the secret, or behind the ARN."""
+
+    url: str
+    token: str | None = field(repr=False)
+    token_arn: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All that the service is told by its environment; a provider that is None is not configured."""
 
@@ -90,6 +99,7 @@ class Settings:
     stripe: StripeSettings | None
     ses_sender: str | None
     analytics_bus: str | None
+    order_service: OrderServiceSettings | None
     limits: Mapping[str, Limit] | None  # by provider group; None: nothing is limited
     caller_limit: Allowance | None  # a user's requests; None: nobody is limited
     public_base_url: str | None
@@ -114,6 +124,7 @@ class Settings:
                 "SES_SENDER", _matching(ADDRESS, "an e-mail address that SES may send from")
             ),
             analytics_bus=env.optional("ANALYTICS_BUS", _matching(NAME, "the event bus's name")),
+            order_service=_order_service(env, own_machine),
             limits=_limits(env),
             caller_limit=_caller_limit(env),
             public_base_url=env.optional("PUBLIC_BASE_URL", _base_url),
@@ -288,6 +299,20 @@ def _stripe(env: _Reader, own_machine: bool) -> StripeSettings | None:
         env.forbid("STRIPE_SECRET_KEY", "STRIPE_SECRET_KEY_ARN says where the key is")
     configured = settings.secret_key is not None or settings.secret_key_arn is not None
     return settings if configured else None
+
+
+def _order_service(env: _Reader, own_machine: bool) -> OrderServiceSettings | None:
+    schemes = ("http", "https") if own_machine else ("https",)
+    url = env.optional("ORDER_SERVICE_URL", _url(schemes, f"a URL ({' or '.join(schemes)})"))
+    token = env.optional("ORDER_SERVICE_TOKEN", _matching(re.compile(r"[!-~]+"), "a token without spaces"))
+    token_arn = env.optional(
+        "ORDER_SERVICE_TOKEN_ARN", _matching(ARN, "the ARN of the secret that holds the order service's token")
+    )
+    if env.has("ORDER_SERVICE_TOKEN") and env.has("ORDER_SERVICE_TOKEN_ARN"):
+        env.forbid("ORDER_SERVICE_TOKEN", "ORDER_SERVICE_TOKEN_ARN says where the token is")
+    if url is None or (token is None and token_arn is None):
+        return None
+    return OrderServiceSettings(url, token, token_arn)
 
 
 def _limits(env: _Reader) -> Mapping[str, Limit] | None:

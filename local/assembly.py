@@ -24,6 +24,7 @@ from local.sessions import session
 from local.standins import StandIns
 
 SENDER = "tickets@queue-service.test"
+ORDER_TOKEN = "order_local"  # noqa: S105 - the stand-in's
 STRIPE_KEY = "sk_test_local"  # the stand-in's; no real account has it
 
 
@@ -55,7 +56,7 @@ def assembled(options: Options, api: Api, report: Report) -> Iterator[Endpoints]
         os.environ.update(environment | _settings(options, api.url, stand_ins))
         up.enter_context(_functions(options, api, environment, report))
         _await_ready(api.url)
-        providers = {"stripe": stand_ins.url, "ses": stand_ins.ses_url}
+        providers = {"stripe": stand_ins.url, "ses": stand_ins.ses_url, "orders": stand_ins.orders_url}
         yield Endpoints(api.url, environment["AWS_ENDPOINT_URL"], providers, state)
 
 
@@ -110,6 +111,8 @@ def _settings(options: Options, url: str, stand_ins: StandIns) -> dict[str, str]
         "STRIPE_SECRET_KEY": STRIPE_KEY,
         "STRIPE_API_BASE": stand_ins.url,
         "SES_SENDER": SENDER,
+        "ORDER_SERVICE_URL": stand_ins.orders_url,
+        "ORDER_SERVICE_TOKEN": ORDER_TOKEN,
         "AWS_ENDPOINT_URL_SESV2": stand_ins.ses_url,
     }
 

@@ -14,7 +14,7 @@ from chalicelib import wiring
 from chalicelib.adapters import Adapters
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Role
-from chalicelib.domain.providers import Analytics, Mailer, Payments, Providers
+from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Providers
 from chalicelib.jobtypes import discover
 from chalicelib.settings import Settings
 from tests.fakes import (
@@ -70,6 +70,10 @@ class NoProviders:
 
     @property
     def analytics(self) -> Analytics:
+        raise AssertionError("The front asked for a provider.")
+
+    @property
+    def orders(self) -> Orders:
         raise AssertionError("The front asked for a provider.")
 
 

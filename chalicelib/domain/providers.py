@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from chalicelib.domain.errors import ProviderError
-from chalicelib.domain.job import JobId
+from chalicelib.domain.job import JobId, VenueId
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +167,23 @@ class Analytics(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Fulfillment:
+    """What the order service is asked to do; frozen across attempts and generations."""
+
+    job_id: JobId
+    venue_id: VenueId
+    data: Mapping[str, Any]
+
+
+class Orders(Protocol):
+    """The order service. Check and start are one step: a call that cannot end by `deadline` raises NotSent."""
+
+    def fulfill(self, order: Fulfillment, *, key: str, deadline: datetime) -> Mapping[str, Any]:
+        """Have an order fulfilled, once per key, and return what the service says; raises any ProviderError."""
+        ...
+
+
 class Providers(Protocol):
     """One client per vendor and container, each built when first asked for."""
 
@@ -183,4 +200,9 @@ class Providers(Protocol):
     @property
     def analytics(self) -> Analytics:
         """The bus of analytics events."""
+        ...
+
+    @property
+    def orders(self) -> Orders:
+        """The order service."""
         ...

@@ -1,6 +1,6 @@
 """STAND-IN, never deployed: `python -m local.standins --port P --ses-port Q --state FILE --ses URL`.
 
-Prints one JSON line `{"stripe": URL, "ses": URL}` when it serves, and ends on SIGTERM or SIGINT.
+Prints one JSON line `{"stripe": URL, "ses": URL, "orders": URL}` when it serves, and ends on SIGTERM or SIGINT.
 """
 
 import argparse
@@ -30,7 +30,10 @@ def main() -> int:
         print(f"stand-ins: cannot serve on port {options.port or options.ses_port}: {error}", file=sys.stderr)
         return 1
     with standins:
-        print(json.dumps({"stripe": standins.url, "ses": standins.ses_url}), flush=True)
+        print(
+            json.dumps({"stripe": standins.url, "ses": standins.ses_url, "orders": standins.orders_url}),
+            flush=True,
+        )
         stop.wait()
     return 0
 

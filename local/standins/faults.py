@@ -15,6 +15,7 @@ class Provider(StrEnum):
 
     STRIPE = "stripe"
     SES = "ses"
+    ORDERS = "orders"
 
 
 class Mode(StrEnum):

@@ -1,4 +1,4 @@
-"""STAND-IN, never deployed: the faces and the control of the stand-ins, on two ports."""
+"""STAND-IN, never deployed: the faces and the control of the stand-ins, a port for each."""
 
 import json
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import Any
 from local.standins.books import Books
 from local.standins.faults import BadOrder, Faults, Mode, Provider
 from local.standins.listener import Listener
+from local.standins.orders_face import PATH, OrdersFace
 from local.standins.ses_face import SesFace
 from local.standins.stripe_face import StripeFace
 from local.standins.wire import Answer, Request
@@ -22,7 +23,7 @@ def _system_now() -> datetime:
 class StandIns:
     """The stand-ins, from `start` to `stop` or as a context; `url` is Stripe's face, `ses_url` that of SES.
 
-    Both ports answer everything; there are two so that one provider's can be closed without the other's.
+    Every port answers everything; there are several so that one provider's can be closed without the others'.
     State is in the file, or in memory. `ses` is the base URL of the SES behind the relay. `now` is the clock
     that keys age by. Raises OSError when a port is taken.
     """
@@ -40,9 +41,11 @@ class StandIns:
         self._faults = Faults()
         self._stripe = StripeFace(self._books, self._faults, now)
         self._ses = SesFace(self._books, self._faults, now, ses)
+        self._orders = OrdersFace(self._books, self._faults, now)
         self._listeners = {
             Provider.STRIPE: Listener("127.0.0.1", port, self._answer),
             Provider.SES: Listener("127.0.0.1", ses_port, self._answer),
+            Provider.ORDERS: Listener("127.0.0.1", 0, self._answer),
         }
 
     @property
@@ -54,6 +57,11 @@ class StandIns:
     def ses_url(self) -> str:
         """The base URL of the face of SES; the control answers here, too."""
         return f"http://127.0.0.1:{self._listeners[Provider.SES].port}"
+
+    @property
+    def orders_url(self) -> str:
+        """Where orders are to be posted."""
+        return f"http://127.0.0.1:{self._listeners[Provider.ORDERS].port}{PATH}"
 
     def start(self) -> None:
         """Begin to serve."""
@@ -92,6 +100,8 @@ class StandIns:
             return self._stripe.answer(request)
         if request.path.startswith("/v2/"):
             return self._ses.answer(request)
+        if request.path == PATH:
+            return self._orders.answer(request)
         try:
             return self._control(request)
         except (BadOrder, ValueError) as error:

@@ -152,6 +152,7 @@ SUBMITTED_BY: dict[str, str] = {
     "payment.refund": "venues",
     "email.send": "venues",
     "analytics.track": "venues",
+    "order.fulfill": "platform",
     "payment.payout": "platform",
 }
 

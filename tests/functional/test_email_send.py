@@ -101,7 +101,7 @@ def test_record_that_does_not_say_begun_sends_nothing() -> None:
     assert post.events == []
 
 
-@pytest.mark.parametrize("job_type", ["analytics_track", "email_send", "payment_process"])
+@pytest.mark.parametrize("job_type", ["analytics_track", "email_send", "order_fulfill", "payment_process"])
 def test_job_type_loads_nothing_heavy_until_it_runs(job_type: str) -> None:
     program = f"import sys, chalicelib.jobtypes.{job_type}; print(*sys.modules)"
     ended = subprocess.run(

@@ -1,6 +1,6 @@
 """The functions that a queue or a clock calls, as Lambda calls them, over in-memory adapters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,10 +18,12 @@ from chalicelib.domain.providers import (
     Analytics,
     AnalyticsEvent,
     Begun,
+    Fulfillment,
     Intent,
     Mail,
     Mailer,
     Money,
+    Orders,
     PaymentOrder,
     Payments,
     Refund,
@@ -37,6 +39,7 @@ TRACK: dict[str, Any] = {
     "type": "analytics.track",
     "data": {"eventType": "ticket.viewed", "targetId": "t-1", "timestamp": "2026-11-24T19:30:00Z"},
 }
+ORDER: dict[str, Any] = {"type": "order.fulfill", "data": {"orderId": "o-1"}}
 QUEUES = {
     "money-queue": (Tier.MONEY, Lane.MAIN, "consume_money"),
     "money-queue-express": (Tier.MONEY, Lane.EXPRESS, "consume_money_express"),
@@ -108,11 +111,23 @@ class Bus:
         return ["event-1" for _ in events]
 
 
+class Warehouse:
+    """Orders that are fulfilled at once."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[str, str]] = []
+
+    def fulfill(self, order: Fulfillment, *, key: str, deadline: datetime) -> Mapping[str, Any]:
+        self.orders.append((order.job_id, key))
+        return {"status": 201}
+
+
 @dataclass
 class Both:
     payments: Payments = field(default_factory=Till)
     mailer: Mailer = field(default_factory=Postbox)
     analytics: Analytics = field(default_factory=Bus)
+    orders: Orders = field(default_factory=Warehouse)
 
 
 @pytest.fixture
@@ -200,6 +215,15 @@ def test_an_analytics_event_goes_from_its_request_to_completed(front: Front) -> 
     assert [event.job_id for event in front.providers.analytics.events] == [job_id]
 
 
+def test_an_order_goes_from_its_request_to_completed(front: Front) -> None:
+    job_id = front.post(ORDER).json_body["jobId"]
+    assert consume(front, "money-queue") == []
+    view = front.get(f"/v1/jobs/{job_id}").json_body
+    assert (view["state"], view["result"]) == ("completed", {"status": 201})
+    assert isinstance(front.providers.orders, Warehouse)
+    assert front.providers.orders.orders == [(job_id, f"{job_id}:fulfill:0")]
+
+
 def test_a_message_of_no_job_is_buried(front: Front) -> None:
     front.queue.put(Tier.BACKGROUND, Lane.MAIN, "rubbish")
     assert consume(front, "background-queue") == []
@@ -218,7 +242,8 @@ def test_dispatch_sends_what_is_due_far_from_its_acceptance(front: Front) -> Non
 
 
 @pytest.mark.parametrize(
-    ("body", "queue"), [(BODY, "money-queue"), (MAIL, "communication-queue"), (TRACK, "background-queue")]
+    ("body", "queue"),
+    [(BODY, "money-queue"), (MAIL, "communication-queue"), (TRACK, "background-queue"), (ORDER, "money-queue")],
 )
 def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
     body: dict[str, Any], queue: str

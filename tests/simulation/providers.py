@@ -17,6 +17,7 @@ from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import (
     AnalyticsEvent,
     Begun,
+    Fulfillment,
     Intent,
     Mail,
     PaymentOrder,
@@ -422,6 +423,14 @@ class SimBus(SimReceiver):
         return ["event_1"]
 
 
+class SimOrders(SimReceiver):
+    """The order service, which fulfils an order once per key."""
+
+    def fulfill(self, order: Fulfillment, *, key: str, deadline: datetime) -> Mapping[str, Any]:
+        self.deliver(order.job_id, key, deadline=deadline)
+        return {"status": 201}
+
+
 class SimProviders:
     """Every provider, as one process calls it."""
 
@@ -431,6 +440,7 @@ class SimProviders:
         self.chain = SimChain(process, provided)
         self.receiver = SimReceiver(process, provided)
         self.analytics = SimBus(process, provided)
+        self.orders = SimOrders(process, provided)
 
 
 # --- job types of the classes that are not built yet

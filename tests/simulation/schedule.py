@@ -28,14 +28,11 @@ from tests.simulation.providers import MINT, WEBHOOK, Provided, SimProviders, Vi
 from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, World
 
 VENUE = VenueId("venue-1")
-REFUND, TRACK = discover()["payment.refund"], discover()["analytics.track"]
+OTHERS = [discover()[name] for name in ("payment.refund", "analytics.track", "order.fulfill")]
 # By a class its own type, by name the others of that class; a seed names one of these and a number.
 TYPES: Mapping[str, JobType] = {
-    **{
-        each.effect_class: each for each in (*discover().values(), MINT, WEBHOOK) if each not in (REFUND, TRACK)
-    },
-    REFUND.name: REFUND,
-    TRACK.name: TRACK,
+    **{each.effect_class: each for each in (*discover().values(), MINT, WEBHOOK) if each not in OTHERS},
+    **{each.name: each for each in OTHERS},
 }
 # So little that two jobs are too much at once; the express lane finds room all the same.
 TIGHT = {group: replace(limit, concurrent=1, burst=2, per_second=0.5) for group, limit in LIMITS.items()}
