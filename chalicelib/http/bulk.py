@@ -109,7 +109,7 @@ STATE: Shape = record(
                 "types": {**COUNTS, "description": "The matched, by job type."},
             }
         ),
-        "money": {**COUNTS, "description": "The sum of what was, or would be, done: minor units by currency."},
+        "money": {**COUNTS, "description": "What was, or would be, run or cancelled: minor units by currency."},
     },
     {
         "keysPastWindow": {

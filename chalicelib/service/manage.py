@@ -151,11 +151,9 @@ class Manage:
         job = made.before
         if job.state not in AT_REST or made.after.state is not State.QUEUED:
             return None, None
-        held = self._store.load_key(job.key_id)
+        held = self.key_in_the_way(job)
         if held is not None and held.job_id == job.id:
             return held, None
-        if held is not None:
-            self._check_ghost(held, job)
         key = Key(
             id=job.key_id,
             job_id=job.id,
@@ -165,6 +163,16 @@ class Manage:
             period=self._types[job.type].key_period,
         )
         return key, held
+
+    def key_in_the_way(self, job: Job) -> Key | None:
+        """Return the record of a job's key as it stands, if the job may hold it again: its own, or a ghost's.
+
+        Raises as retry does: ActionRefused where another job holds it, BatchPending or StoreRefused.
+        """
+        held = self._store.load_key(job.key_id)
+        if held is not None and held.job_id != job.id:
+            self._check_ghost(held, job)
+        return held
 
     def _check_ghost(self, held: Key, job: Job) -> None:
         """Let a key pass that names a job which never came to be, and whose acceptance is over."""

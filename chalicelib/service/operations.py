@@ -12,6 +12,7 @@ from chalicelib.domain.errors import (
     NotFound,
     Problem,
     StoreError,
+    StoreRefused,
     StoreUnsure,
 )
 from chalicelib.domain.operation import (
@@ -173,7 +174,7 @@ class Operations:
         if problems:
             raise InvalidRequest(problems)
         entry_id = self._chance.entry_id()
-        why = body.get("reason", "")
+        why, lost = body.get("reason", ""), False
         for _ in range(TRIES):
             standing = self.read(operation_id, principal)
             if standing.status is Status.STOPPED and standing.stopped_by == principal.sub:
@@ -189,8 +190,8 @@ class Operations:
                     self._journal.note("operation_stopped", operationId=after.id, actor=principal.sub)
                     return after
             except StoreUnsure:
-                continue
-        raise StoreUnsure
+                lost = True
+        raise StoreUnsure if lost else StoreRefused
 
     def _check(self, schema: Schema, body: Mapping[str, Any]) -> None:
         problems = schema.problems(body)

@@ -37,11 +37,12 @@ from chalicelib.domain.ports import Chance, Clock, Crew, JobStore, Journal, Leas
 from chalicelib.domain.search import DEAD, JobIndex, alike, ended, is_dead_letter, of_user, of_venue
 from chalicelib.service.listing import Listing
 from chalicelib.service.manage import Manage, Order
-from chalicelib.service.paging import AT_ONCE, MOST_READ, Newest, Shelf, read_page
+from chalicelib.service.paging import MOST_READ, Newest, Shelf, read_page
 from chalicelib.service.principal import Principal
 
 TURN = timedelta(seconds=10)
 MOST_DUE = 50
+SIDE_BY_SIDE = 45  # jobs of a page, each in a thread; the clients keep 50 connections
 UNANSWERED = "unavailable"
 
 # The jobs that an action is for; of others nothing is counted.
@@ -107,6 +108,12 @@ class RunOperations:
         self._crew = crew
         self._journal = journal
         self._timing = timing
+        self._acts: Mapping[Action, Callable[[Order], Job]] = {
+            Action.RETRY: manage.retry,
+            Action.CANCEL: manage.cancel,
+            Action.REDRIVE: manage.redrive,
+            Action.ERASE: manage.erase,
+        }
 
     def run(self, *, ends: datetime) -> OperationsRan:
         """Give every operation that is due a turn, and again, until none is left or the time is up."""
@@ -149,8 +156,9 @@ class RunOperations:
                 return None  # the index lags behind
             while self._wants(operation) and self._clock.now() < until:
                 operation = self._step(operation)
-            if self._wants(operation):
-                operation = self._saved(operation, moves.put_off(operation, now := self._clock.now(), now=now))
+            if self._wants(operation):  # behind all others that are due
+                now = self._clock.now()
+                operation = self._saved(operation, moves.put_off(operation, now, now=now))
             return operation
         finally:
             self._leases.give_back(lease, owner)
@@ -161,13 +169,13 @@ class RunOperations:
     def _step(self, operation: Operation) -> Operation:
         now = self._clock.now()
         if not operation.paced:
-            return self._page(operation, AT_ONCE)
+            return self._page(operation, SIDE_BY_SIDE)
         watched = [each.id for each in operation.watched]
         jobs, _ = self._store.load_batch(watched) if watched else ({}, None)
         judged = moves.judged_anew(operation, moves.judge(operation, jobs))
         match moves.next_step(judged, now=now):
             case Release(count):
-                return self._page(moves.stepping(judged, count), min(count, AT_ONCE))
+                return self._page(moves.stepping(judged, count), min(count, SIDE_BY_SIDE))
             case Wait():
                 return self._saved(operation, moves.put_off(judged, now + EVERY, now=now))
             case Finish():
@@ -195,9 +203,9 @@ class RunOperations:
         watched = [each.watched for each in done if each.watched is not None]
         if any(each.code == UNANSWERED for each in done) and operation.tries + 1 < PAGE_TRIES:
             ready = [job for job, each in zip(jobs, done, strict=True) if each.code is None]
-            tally = self._counted(ready, [each for each in done if each.code is None])
+            tally = self._counted(operation, ready, [each for each in done if each.code is None])
             return self._saved(operation, moves.tried_in_vain(operation, tally, watched=watched, now=now))
-        tally = self._counted(jobs, done)
+        tally = self._counted(operation, jobs, done)
         after = moves.went_on(operation, tally, place=place, watched=watched, now=now)
         return self._saved(operation, after)
 
@@ -245,24 +253,28 @@ class RunOperations:
         """Act on one job, or say what would come of it."""
         index, job = item
         try:
-            if not operation.acts:
-                return Done(self._hindrance(operation.action, job))
-            order = Order(
-                job_id=job.id,
-                venue_id=_venue_of(operation),
-                actor=operation.starter.sub,
-                reason=f"{operation.reason} ({operation.id})",
-                after=moves.spread(operation, index) if operation.paced else timedelta(0),
-                entry_id=f"{operation.id.removeprefix('op_')}-{job.id}",
-            )
-            after = getattr(self._manage, operation.action)(order)
-        except ActionRefused as error:
-            return Done(error.code)
+            try:
+                return self._act(operation, index, job)
+            except ActionRefused as error:
+                return Done(self._code(error, job))
         except NotFound:
             return Done("gone")
         except StoreError as error:
             self._journal.alarm("operation_hindered", jobId=job.id, error=type(error).__name__)
             return Done(UNANSWERED)
+
+    def _act(self, operation: Operation, index: int, job: Job) -> Done:
+        if not operation.acts:
+            return Done(self._hindrance(operation.action, job))
+        order = Order(
+            job_id=job.id,
+            venue_id=_venue_of(operation),
+            actor=operation.starter.sub,
+            reason=f"{operation.reason} ({operation.id})",
+            after=moves.spread(operation, index) if operation.paced else timedelta(0),
+            entry_id=f"{operation.id.removeprefix('op_')}-{job.id}",
+        )
+        after = self._acts[operation.action](order)
         return Done(None, Watched(after.id, after.attempts) if operation.paced else None)
 
     def _hindrance(self, action: Action, job: Job) -> str | None:
@@ -272,28 +284,33 @@ class RunOperations:
             return decided.code
         if action in (Action.CANCEL, Action.ERASE):
             return None
-        key = self._store.load_key(job.key_id)
-        if key is None or key.job_id == job.id:
-            return None
-        holder = self._store.load(key.job_id, job.venue_id)
-        if holder is not None and holder.state is State.COMPLETED:
-            return "already_succeeded"  # the same work, submitted once more, has been done
-        return "key_taken"
+        self._manage.key_in_the_way(job)
+        return None
 
-    def _counted(self, jobs: Sequence[Job], done: Sequence[Done]) -> Tally:
+    def _code(self, error: ActionRefused, job: Job) -> str:
+        """Return the code of a refusal; of a key whose other job has done the same work, one of its own."""
+        if error.held_by is None:
+            return error.code
+        holder = self._store.load(JobId(error.held_by), job.venue_id)
+        done = holder is not None and holder.state is State.COMPLETED
+        return "already_succeeded" if done else error.code
+
+    def _counted(self, operation: Operation, jobs: Sequence[Job], done: Sequence[Done]) -> Tally:
         ready = [job for job, each in zip(jobs, done, strict=True) if each.code is None]
-        payloads = self._payloads(ready)
-        money: Counter[str] = Counter()
-        for job in ready:
-            money.update(_money(payloads.get(job.id, {})))
         return Tally(
             matched=len(jobs),
             done=len(ready),
             skipped=Counter(each.code for each in done if each.code is not None),
             types=Counter(job.type for job in jobs),
-            money=money,
+            money={} if operation.action is Action.ERASE else self._money(ready),
             old_keys=sum(self._old_key(job) for job in ready),
         )
+
+    def _money(self, jobs: Sequence[Job]) -> Mapping[str, int]:
+        money: Counter[str] = Counter()
+        for data in self._payloads(jobs).values():
+            money.update(_money(data))
+        return money
 
     def _payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, Mapping[str, Any]]:
         apart = [job for job in jobs if job.payload_apart]

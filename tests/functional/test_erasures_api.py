@@ -51,7 +51,7 @@ def test_all_jobs_of_a_user_that_have_ended_are_blanked_and_audited(front: Front
     other = finished(front, 300, user_id=UserId("bob"))
     before = front.store.jobs[other]
     told = erase(front, userId=ANN)
-    assert (told["status"], told["progress"]["done"]) == ("completed", 121)
+    assert (told["status"], told["progress"]["done"], told["money"]) == ("completed", 121, {})
     assert all(data_of(front, each) == blank(front) for each in theirs)
     assert front.store.jobs[other] == before
     entries = {each.subject: each for each in front.store.audit if each.subject.startswith("job_")}
