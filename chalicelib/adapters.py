@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog, EventSources
@@ -36,6 +36,8 @@ from chalicelib.system import SystemChance, SystemClock, ThreadCrew
 
 if TYPE_CHECKING:
     from chalicelib.aws.clients import Clients
+
+T = TypeVar("T")
 
 BUILDING = RLock()  # botocore's session does not bear two threads that make clients
 
@@ -124,42 +126,34 @@ class LiveProviders:
         self._settings = settings
         self._clients = clients
         self._clock = clock
-        self._payments: Payments | None = None
-        self._mailer: Mailer | None = None
-        self._analytics: Analytics | None = None
-        self._orders: Orders | None = None
+        self._made: dict[str, Any] = {}
 
     @property
     def payments(self) -> Payments:
         """Stripe; raises StoreError when its key cannot be read."""
-        with BUILDING:
-            if self._payments is None:
-                self._payments = self._stripe()
-            return self._payments
+        return self._once("payments", self._stripe)
 
     @property
     def mailer(self) -> Mailer:
         """SES."""
-        with BUILDING:
-            if self._mailer is None:
-                self._mailer = self._ses()
-            return self._mailer
+        return self._once("mailer", self._ses)
 
     @property
     def analytics(self) -> Analytics:
         """EventBridge."""
-        with BUILDING:
-            if self._analytics is None:
-                self._analytics = self._event_bridge()
-            return self._analytics
+        return self._once("analytics", self._event_bridge)
 
     @property
     def orders(self) -> Orders:
         """The order service."""
+        return self._once("orders", self._order_service)
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
         with BUILDING:
-            if self._orders is None:
-                self._orders = self._order_service()
-            return self._orders
+            if name not in self._made:
+                self._made[name] = make()
+            made: T = self._made[name]
+            return made
 
     def _stripe(self) -> Payments:
         stripe = self._settings.stripe

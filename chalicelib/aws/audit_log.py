@@ -1,13 +1,16 @@
-"""Reading the audit log in DynamoDB: a partition per day, and an index by what was acted on."""
+"""The audit log in DynamoDB: a partition per day, an index by what was acted on, and how entries get there."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 from pynamodb.expressions.operand import Path
 
 from chalicelib.aws.attributes import Item, read_moment, read_text, text
-from chalicelib.aws.failures import read
+from chalicelib.aws.failures import ConditionRefused, read, write
+from chalicelib.aws.records import entry_item
 from chalicelib.aws.tables import AuditRecord, Tables, connect
+from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.ports import Entry
 
@@ -37,6 +40,30 @@ class DynamoAuditLog:
             scan_index_forward=False,
         )
         return [entry(item) for item in answer["Items"]]
+
+
+def noted(tables: Tables, entry: Entry) -> dict[str, Any]:
+    """Return the part of a transaction that writes an audit entry, once."""
+    put = {
+        "TableName": tables.audit_log,
+        "Item": entry_item(entry),
+        "ConditionExpression": "attribute_not_exists(id)",
+    }
+    return {"Put": put}
+
+
+def write_noted(client: Any, tables: Tables, change: Mapping[str, Any], entry: Entry) -> bool:
+    """Make a change and write its audit entry, both or neither; say whether the change's condition held.
+
+    Raises StoreRefused or StoreUnsure.
+    """
+    try:
+        write(client.transact_write_items, TransactItems=[change, noted(tables, entry)])
+    except ConditionRefused as refused:
+        if refused.answer["CancellationReasons"][0]["Code"] == "ConditionalCheckFailed":
+            return False
+        raise StoreRefused from refused  # another transaction has one of them in hand at this moment
+    return True
 
 
 def entry(item: Item) -> Entry:

@@ -5,58 +5,28 @@ Of what EventBridge says of an error only what it means is kept, and the id of t
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProxyConnectionError,
-    ReadTimeoutError,
-    SSLError,
-)
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import ClientError
 
+from chalicelib.aws.vendors import BY_STATUS, CALL_TIME, NOT_THE_REQUEST, UNANSWERED, unanswered
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.ports import Clock
 from chalicelib.domain.providers import MOST_EVENTS, AnalyticsEvent
 
 SOURCE = "queue-service"
-CALL_TIME = timedelta(seconds=5)  # connecting 1 s and reading 3 s, as `clients.py` sets them, and our own part
-
-NEVER_LEFT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
-NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, NoRegionError)
-
 # Ours, the account's or the moment's, so the event itself may be tried again; of an entry or of a whole call.
 NOT_THE_EVENT: Mapping[str, str] = {
-    "AccessDeniedException": "provider_not_permitted",
+    **NOT_THE_REQUEST,
     "NotAuthorizedForSourceException": "provider_not_permitted",
     "NotAuthorizedForDetailTypeException": "provider_not_permitted",
     "ResourceNotFoundException": "bus_missing",
     "LimitExceededException": "provider_rate_limited",
-    "ThrottlingException": "provider_rate_limited",
-    "Throttling": "provider_rate_limited",
-    "TooManyRequestsException": "provider_rate_limited",
-    "UnrecognizedClientException": "provider_not_authenticated",
-    "InvalidClientTokenId": "provider_not_authenticated",
-    "InvalidSignatureException": "provider_not_authenticated",
-    "SignatureDoesNotMatch": "provider_not_authenticated",
-    "ExpiredTokenException": "provider_not_authenticated",
-    "ExpiredToken": "provider_not_authenticated",
 }
 THE_EVENT = frozenset(
     {"InvalidArgument", "InvalidParameter", "MalformedDetail", "RequestSizeException", "ValidationException"}
 )
-BY_STATUS: Mapping[int, str] = {
-    401: "provider_not_authenticated",
-    403: "provider_not_permitted",
-    429: "provider_rate_limited",
-}
 SENTENCES: Mapping[str, str] = {
     "bus_missing": "The event bus does not exist.",
     "event_rejected": "EventBridge refused the event.",
@@ -87,8 +57,8 @@ class EventBridgeBus:
             answer = self._client.put_events(Entries=entries)
         except ClientError as error:
             raise _refused(error) from error
-        except (BotoCoreError, ResponseParserError) as error:
-            raise _broken(error) from error
+        except UNANSWERED as error:
+            raise unanswered(error, "EventBridge") from error
         reference = answer.get("ResponseMetadata", {}).get("RequestId")
         told = answer.get("Entries", [])
         if len(told) != len(events):
@@ -127,16 +97,3 @@ def _error(code: str, status: int, reference: str | None) -> ProviderError:
     if code in THE_EVENT or 400 <= status < 500:
         return Declined("event_rejected", SENTENCES["event_rejected"], reference=reference)
     return Ambiguous("provider_failed", SENTENCES["provider_failed"], reference=reference)
-
-
-def _broken(error: Exception) -> ProviderError:
-    """Translate a call without an answer: NotSent only where the connection never came about."""
-    if isinstance(error, NO_CREDENTIALS):
-        return NotSent("provider_not_configured", "There are no credentials for EventBridge.")
-    if isinstance(error, NEVER_LEFT):
-        return NotSent("connection_failed", "EventBridge could not be reached.")
-    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return NotSent("certificate_refused", "The certificate of EventBridge does not hold.")
-    if isinstance(error, ReadTimeoutError):
-        return Ambiguous("provider_timeout", "EventBridge did not answer in time.")
-    return Ambiguous("connection_broken", "The connection to EventBridge broke before it answered.")

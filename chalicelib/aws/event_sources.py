@@ -18,6 +18,7 @@ class LambdaEventSources:
     def __init__(self, clients: Clients, urls: Mapping[tuple[Tier, Lane], str]) -> None:
         self._clients = clients  # the one for Lambda is made when it is first needed
         self._urls = urls
+        self._arns: dict[str, str] = {}  # a queue's never changes
 
     def set_enabled(self, tier: Tier, enabled: bool) -> bool:
         """Enable or disable the mappings of a tier's queues, where they are not so already.
@@ -42,7 +43,11 @@ class LambdaEventSources:
     def _mappings(self, tier: Tier) -> Iterator[Mapping[str, Any]]:
         pages = self._clients.functions.get_paginator("list_event_source_mappings")
         for lane in Lane:
-            url = self._urls[tier, lane]
-            queue = self._clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-            for page in pages.paginate(EventSourceArn=queue["Attributes"]["QueueArn"]):
+            for page in pages.paginate(EventSourceArn=self._arn(self._urls[tier, lane])):
                 yield from page["EventSourceMappings"]
+
+    def _arn(self, url: str) -> str:
+        if url not in self._arns:
+            queue = self._clients.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+            self._arns[url] = queue["Attributes"]["QueueArn"]
+        return self._arns[url]

@@ -15,6 +15,7 @@ from pynamodb.expressions.operand import Path
 
 from chalicelib.aws import records
 from chalicelib.aws.attributes import Item, Value, moment, number, seconds, text
+from chalicelib.aws.audit_log import noted, write_noted
 from chalicelib.aws.batches import DynamoBatches
 from chalicelib.aws.failures import ConditionRefused, read, write
 from chalicelib.aws.records import CONTROLS_ID, Difference, findable, payload_id
@@ -70,13 +71,7 @@ class DynamoJobStore(DynamoBatches):
             "Item": records.job_item(self._apart(job)),
             "ConditionExpression": "attribute_not_exists(id)",
         }
-        try:
-            write(self._client.transact_write_items, TransactItems=[{"Put": put}, self._noted(entry)])
-        except ConditionRefused as refused:
-            if refused.answer["CancellationReasons"][0]["Code"] == "ConditionalCheckFailed":
-                return False
-            raise StoreRefused from refused  # another transaction has one of them in hand at this moment
-        return True
+        return write_noted(self._client, self._tables, {"Put": put}, entry)
 
     def load(self, job_id: JobId, venue_id: VenueId | None) -> Job | None:
         """Return a job, whole, if it exists and belongs to the venue."""
@@ -133,7 +128,7 @@ class DynamoJobStore(DynamoBatches):
         instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
         """Apply an operator's change and write its audit entry, both or neither."""
-        parts = [{"Update": expression(self._swap(change))}, self._noted(entry)]
+        parts = [{"Update": expression(self._swap(change))}, noted(self._tables, entry)]
         parts += [self._taken_back(take_back, instead_of)] if take_back is not None else []
         if change.after.payload_apart and change.after.due != change.before.due:  # it starts anew
             parts.append({"Update": expression(self._keep_payload(change.after))})
@@ -176,7 +171,7 @@ class DynamoJobStore(DynamoBatches):
             put["ConditionExpression"] = "vn = :vn"
             put["ExpressionAttributeValues"] = {":vn": number(controls.version - 1)}
         try:
-            write(self._client.transact_write_items, TransactItems=[{"Put": put}, self._noted(entry)])
+            write(self._client.transact_write_items, TransactItems=[{"Put": put}, noted(self._tables, entry)])
         except ConditionRefused:
             return False
         return True
@@ -263,15 +258,6 @@ class DynamoJobStore(DynamoBatches):
             records.difference(change.before, change.after),
             {"vn": number(change.before.version)},
         )
-
-    def _noted(self, entry: Entry) -> dict[str, Any]:
-        return {
-            "Put": {
-                "TableName": self._tables.audit_log,
-                "Item": records.entry_item(entry),
-                "ConditionExpression": "attribute_not_exists(id)",
-            }
-        }
 
     def _taken_back(self, key: Key, ghost: Key | None) -> dict[str, Any]:
         condition, values = "attribute_not_exists(id) OR jb = :own", {":own": text(key.job_id)}

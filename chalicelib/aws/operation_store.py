@@ -27,8 +27,9 @@ from chalicelib.aws.attributes import (
     seconds,
     text,
 )
+from chalicelib.aws.audit_log import write_noted
 from chalicelib.aws.failures import ConditionRefused, read, write
-from chalicelib.aws.records import TTL, entry_item
+from chalicelib.aws.records import TTL
 from chalicelib.aws.tables import ScheduleRecord, Tables, connect
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import JobId, VenueId
@@ -103,23 +104,14 @@ class DynamoOperationStore:
         return [OperationId(read_text(each["id"])) for each in answer["Items"]]
 
     def _write(self, put: Mapping[str, Any], entry: Entry | None) -> bool:
-        """Put an item, and its audit entry if there is one, both or neither; say whether its condition held."""
+        """Put an item, with its audit entry if there is one; say whether its condition held."""
         named = {"TableName": self._tables.schedules, **put}
+        if entry is not None:
+            return write_noted(self._client, self._tables, {"Put": named}, entry)
         try:
-            if entry is None:
-                write(self._client.put_item, **named)
-                return True
-            noted = {
-                "TableName": self._tables.audit_log,
-                "Item": entry_item(entry),
-                "ConditionExpression": "attribute_not_exists(id)",
-            }
-            write(self._client.transact_write_items, TransactItems=[{"Put": named}, {"Put": noted}])
-        except ConditionRefused as refused:
-            reasons = refused.answer.get("CancellationReasons") or [{"Code": "ConditionalCheckFailed"}]
-            if reasons[0]["Code"] == "ConditionalCheckFailed":
-                return False
-            raise StoreRefused from refused  # another transaction has the item in hand at this moment
+            write(self._client.put_item, **named)
+        except ConditionRefused:
+            return False
         return True
 
 

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.aws.attributes import Item, Value, at, document, millis, moment, number, read_document, text
+from chalicelib.aws.audit_log import noted
 from chalicelib.aws.failures import ConditionRefused, read, write
-from chalicelib.aws.records import entry_item
 from chalicelib.aws.tables import Tables
 from chalicelib.domain.errors import StoreError, StoreRefused
 from chalicelib.domain.job import VenueId
@@ -88,13 +88,11 @@ class DynamoLimiter:
         update = self._update(group, bucket.version - 1, bucket) | self._condition(bucket.version - 1)
         update["UpdateExpression"] += ", li = :li, fl = if_not_exists(fl, :none)"
         update["ExpressionAttributeValues"] |= {":li": _limit_value(bucket.limit), ":none": {"M": {}}}
-        noted = {
-            "TableName": self._tables.audit_log,
-            "Item": entry_item(entry),
-            "ConditionExpression": "attribute_not_exists(id)",
-        }
         try:
-            write(self._client.transact_write_items, TransactItems=[{"Update": update}, {"Put": noted}])
+            write(
+                self._client.transact_write_items,
+                TransactItems=[{"Update": update}, noted(self._tables, entry)],
+            )
         except ConditionRefused:
             return False
         return True

@@ -24,8 +24,8 @@ from chalicelib.aws.attributes import (
     read_text,
     text,
 )
+from chalicelib.aws.audit_log import write_noted
 from chalicelib.aws.failures import ConditionRefused, read, write
-from chalicelib.aws.records import entry_item
 from chalicelib.aws.tables import ScheduleRecord, Tables, connect
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import JobId, VenueId
@@ -99,20 +99,7 @@ class DynamoScheduleStore:
         return {"TableName": self._tables.schedules, **request}
 
     def _write(self, change: Mapping[str, Any], entry: Entry) -> bool:
-        """Make a change and write its audit entry, both or neither; say whether the change's condition held."""
-        noted = {
-            "TableName": self._tables.audit_log,
-            "Item": entry_item(entry),
-            "ConditionExpression": "attribute_not_exists(id)",
-        }
-        try:
-            write(self._client.transact_write_items, TransactItems=[change, {"Put": noted}])
-        except ConditionRefused as refused:
-            reason = refused.answer["CancellationReasons"][0]
-            if reason["Code"] == "ConditionalCheckFailed":
-                return False
-            raise StoreRefused from refused  # another transaction has the item in hand at this moment
-        return True
+        return write_noted(self._client, self._tables, change, entry)
 
 
 def _key(schedule_id: ScheduleId) -> dict[str, Value]:

@@ -9,30 +9,14 @@ from email import policy
 from email.message import EmailMessage
 from typing import Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProxyConnectionError,
-    ReadTimeoutError,
-    SSLError,
-)
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import ClientError
 
+from chalicelib.aws.vendors import BY_STATUS, CALL_TIME, NOT_THE_REQUEST, UNANSWERED, unanswered
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.ports import Clock
 from chalicelib.domain.providers import Begun, Mail
 
 MIME = policy.SMTP.clone(cte_type="7bit")  # SES takes no bare 8-bit text
-CALL_TIME = timedelta(seconds=5)  # connecting 1 s and reading 3 s, as `clients.py` sets them, and our own part
-
-NEVER_LEFT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
-NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, NoRegionError)
-
 # Ours or the account's to mend, so the mail itself may be tried again; every other 4xx is about the mail.
 NOT_THE_MAIL: Mapping[str, tuple[str, timedelta | None]] = {
     "AccountSuspendedException": ("account_suspended", timedelta(minutes=5)),
@@ -40,22 +24,7 @@ NOT_THE_MAIL: Mapping[str, tuple[str, timedelta | None]] = {
     "MailFromDomainNotVerifiedException": ("sender_not_verified", None),
     "NotFoundException": ("configuration_missing", None),
     "LimitExceededException": ("quota_exceeded", timedelta(minutes=5)),
-    "TooManyRequestsException": ("provider_rate_limited", None),
-    "ThrottlingException": ("provider_rate_limited", None),
-    "Throttling": ("provider_rate_limited", None),
-    "AccessDeniedException": ("provider_not_permitted", None),
-    "UnrecognizedClientException": ("provider_not_authenticated", None),
-    "InvalidClientTokenId": ("provider_not_authenticated", None),
-    "InvalidSignatureException": ("provider_not_authenticated", None),
-    "SignatureDoesNotMatch": ("provider_not_authenticated", None),
-    "ExpiredTokenException": ("provider_not_authenticated", None),
-    "ExpiredToken": ("provider_not_authenticated", None),
-    "RequestExpired": ("provider_not_authenticated", None),
-}
-BY_STATUS: Mapping[int, str] = {
-    401: "provider_not_authenticated",
-    403: "provider_not_permitted",
-    429: "provider_rate_limited",
+    **{code: (reason, None) for code, reason in NOT_THE_REQUEST.items()},
 }
 SENTENCES: Mapping[str, str] = {
     "account_suspended": "SES has suspended our account.",
@@ -95,8 +64,8 @@ class SesMailer:
             )
         except ClientError as error:
             raise _refused(error) from error
-        except (BotoCoreError, ResponseParserError) as error:
-            raise _broken(error) from error
+        except UNANSWERED as error:
+            raise unanswered(error, "SES") from error
         return str(answer["MessageId"])
 
     def _mime(self, mail: Mail) -> bytes:
@@ -134,16 +103,3 @@ def _refused(error: ClientError) -> ProviderError:
     if 400 <= status < 500:
         return Declined("message_rejected", SENTENCES["message_rejected"], reference=reference)
     return Ambiguous("provider_failed", SENTENCES["provider_failed"], reference=reference)
-
-
-def _broken(error: Exception) -> ProviderError:
-    """Translate a call without an answer: NotSent only where the connection never came about."""
-    if isinstance(error, NO_CREDENTIALS):
-        return NotSent("provider_not_configured", "There are no credentials for SES.")
-    if isinstance(error, NEVER_LEFT):
-        return NotSent("connection_failed", "SES could not be reached.")
-    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return NotSent("certificate_refused", "The certificate of SES does not hold.")
-    if isinstance(error, ReadTimeoutError):
-        return Ambiguous("provider_timeout", "SES did not answer in time.")
-    return Ambiguous("connection_broken", "The connection to SES broke before it answered.")
