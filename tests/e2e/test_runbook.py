@@ -340,7 +340,7 @@ def shell(stack: RunningStack, tmp_path: Path) -> Callable[..., str]:
     """Return what runs a block as an operator's shell does, and returns what it printed."""
     for name, module in (("queue-service", "queue_service"), ("aws", "tests.e2e.aws_line")):
         tool = tmp_path / name
-        tool.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
+        tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
         tool.chmod(0o755)
     surroundings = {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",

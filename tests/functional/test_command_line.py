@@ -200,7 +200,9 @@ def test_the_next_word_is_completed(words: list[str], expected: set[str]) -> Non
 
 def test_bash_completes_what_is_typed(tmp_path: Path) -> None:
     tool = tmp_path / "queue-service"
-    tool.write_text(f'#!/bin/sh\nexec {sys.executable} -c "from queue_service.cli import main; main()" "$@"\n')
+    tool.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -c "from queue_service.cli import main; main()" "$@"\n'
+    )
     tool.chmod(0o755)
     bash = shutil.which("bash")
     assert bash is not None
