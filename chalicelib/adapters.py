@@ -32,6 +32,7 @@ from chalicelib.domain.search import JobIndex
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
+from chalicelib.settings.environment import Secret
 from chalicelib.system import SystemChance, SystemClock, ThreadCrew
 
 if TYPE_CHECKING:
@@ -159,10 +160,9 @@ class LiveProviders:
         stripe = self._settings.stripe
         if stripe is None:
             return cast(Payments, Unconfigured("Stripe"))
-        from chalicelib.aws.secrets import Secrets
         from chalicelib.providers.stripe_payments import StripePayments
 
-        key = stripe.secret_key or Secrets(self._clients.secrets).read(stripe.secret_key_arn or "")
+        key = self._teller(stripe.secret_key)(False)
         return StripePayments(key, self._clock, api_base=stripe.api_base)
 
     def _ses(self) -> Mailer:
@@ -185,13 +185,16 @@ class LiveProviders:
         service = self._settings.order_service
         if service is None:
             return cast(Orders, Unconfigured("The order service"))
-        from chalicelib.aws.secrets import Secrets
         from chalicelib.providers.order_service import OrderService
 
-        arn = service.token_arn
+        return OrderService(service.url, self._teller(service.token), self._clock)
+
+    def _teller(self, secret: Secret) -> Callable[[bool], str]:
+        """Return what tells a secret, read anew when asked to; a secret behind an ARN is kept meanwhile."""
+        arn = secret.arn
         if arn is None:
-            return OrderService(service.url, lambda _: service.token or "", self._clock)
+            return lambda _: secret.value or ""
+        from chalicelib.aws.secrets import Secrets
+
         secrets = Secrets(self._clients.secrets)
-        return OrderService(
-            service.url, lambda anew: secrets.refresh(arn) if anew else secrets.read(arn), self._clock
-        )
+        return lambda anew: secrets.refresh(arn) if anew else secrets.read(arn)

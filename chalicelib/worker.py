@@ -11,7 +11,8 @@ from chalicelib.domain.job import JobId
 from chalicelib.domain.message import decode
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import Inbox, JobQueue, Journal, Received
-from chalicelib.service.execute import Done, Execute, Fate, Later, Left, Stray
+from chalicelib.service.execute import Execute
+from chalicelib.service.fates import Done, Fate, Later, Left, Stray
 
 
 @dataclass(frozen=True, slots=True)

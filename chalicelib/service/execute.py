@@ -5,7 +5,7 @@ in one. Classes B and C settle each as soon as it has ended, because there a cra
 look-up or a person can clear.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
@@ -44,53 +44,10 @@ from chalicelib.domain.providers import Begun, Providers
 from chalicelib.domain.ratelimit import held_back
 from chalicelib.domain.settle import settle
 from chalicelib.service.admission import Admitted, Gate
+from chalicelib.service.fates import DONE, LEFT, STRAY, Fate, Later, Look, Step, Tell
 from chalicelib.service.writing import write
 
 SOON = timedelta(seconds=1)  # when another worker has just changed the job: look again
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The record says all there is to say: the message may go."""
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """The message comes back after this long."""
-
-    delay: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """Nothing is certain: the message comes back when its queue's own visibility ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stray:
-    """There is no such job: the message is poison."""
-
-
-Fate = Done | Later | Left | Stray
-Tell = Callable[[Mapping[JobId, Fate]], None]
-DONE, LEFT, STRAY = Done(), Left(), Stray()
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A write that was decided; once it stands, `fate` is the message's, or the job runs if that is None."""
-
-    change: Change
-    fate: Fate | None
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """A look that is to move, and nothing else; the message's fate once it has, and if that is not certain."""
-
-    change: Change
-    fate: Fate
-    otherwise: Fate
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from chalicelib.domain.outcome import HeldBack, Retry, Unknown
 from chalicelib.domain.policies import EffectClass
 from chalicelib.domain.ports import Change, JobStore, Saved, SaveResult
 from chalicelib.domain.providers import Begun
-from chalicelib.service import dispatch, execute, manage, submit, submit_together, unstage, writing
+from chalicelib.service import dispatch, execute, fates, manage, submit, submit_together, unstage, writing
 from tests.fakes import MemoryStore
 from tests.simulation.adapters import SimStore
 
@@ -111,7 +111,7 @@ def _acknowledged_early() -> list[Any]:
 
     def plan(self: Any, *args: Any) -> Any:
         fate = real(self, *args)
-        return execute.DONE if isinstance(fate, execute.Later | execute.Look) else fate
+        return fates.DONE if isinstance(fate, fates.Later | fates.Look) else fate
 
     looks = replace(policies.TIMING, look_after=timedelta(hours=20))
     return [
@@ -254,7 +254,7 @@ def _message_first() -> list[Any]:
 
     def run_all(self: Any, claimed: Any, ends: Any) -> Any:
         fates = real(self, claimed, ends)
-        return dict.fromkeys(fates, execute.DONE)
+        return dict.fromkeys(fates, fates.DONE)
 
     looks = patch.object(dispatch, "look", lambda *_, **__: None)
     return [patch.object(execute.Execute, "_run_all", run_all), looks]

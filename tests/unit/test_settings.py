@@ -130,10 +130,10 @@ def test_a_test_may_shorten_the_times() -> None:
 def test_stripe_is_configured_by_its_key_or_where_its_key_is() -> None:
     by_key = Settings.from_env({**ENVIRONMENT, "STRIPE_SECRET_KEY": "sk_test_1"}).stripe
     assert by_key is not None
-    assert by_key.secret_key == "sk_test_1"
+    assert by_key.secret_key.value == "sk_test_1"
     by_arn = Settings.from_env({**PROD, "STRIPE_SECRET_KEY_ARN": ARN}).stripe
     assert by_arn is not None
-    assert by_arn.secret_key_arn == ARN
+    assert by_arn.secret_key.arn == ARN
     with pytest.raises(SettingsError, match="STRIPE_SECRET_KEY must not be set"):
         Settings.from_env({**ENVIRONMENT, "STRIPE_SECRET_KEY": "sk", "STRIPE_SECRET_KEY_ARN": ARN})
 

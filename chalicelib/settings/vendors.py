@@ -1,0 +1,42 @@
+"""What the service is told of its vendors; one that is not told all it needs is not configured."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chalicelib.settings.environment import Reader, Secret, matching, url
+
+
+@dataclass(frozen=True, slots=True)
+class StripeSettings:
+    """The Stripe account."""
+
+    secret_key: Secret
+    api_base: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderServiceSettings:
+    """The order service, and our token there."""
+
+    url: str
+    token: Secret
+
+
+def read_stripe(env: Reader, own_machine: bool) -> StripeSettings | None:
+    """Read the Stripe account."""
+    secret_key = env.secret("STRIPE_SECRET_KEY", matching(re.compile(r"\S+"), "a key without spaces"))
+    api_base = env.optional("STRIPE_API_BASE", _vendor_url(own_machine))
+    return None if secret_key is None else StripeSettings(secret_key, api_base)
+
+
+def read_order_service(env: Reader, own_machine: bool) -> OrderServiceSettings | None:
+    """Read where the order service is."""
+    base = env.optional("ORDER_SERVICE_URL", _vendor_url(own_machine))
+    token = env.secret("ORDER_SERVICE_TOKEN", matching(re.compile(r"[!-~]+"), "a token without spaces"))
+    return None if base is None or token is None else OrderServiceSettings(base, token)
+
+
+def _vendor_url(own_machine: bool) -> Callable[[str], str]:
+    schemes = ("http", "https") if own_machine else ("https",)
+    return url(schemes, f"a URL ({' or '.join(schemes)})")
