@@ -101,7 +101,9 @@ def _described(record: logging.LogRecord) -> bool:
 
 def _json_logger(level: str) -> Logger:
     # The location would always be this file.
-    return Logger(service=SERVICE, level=level, location=None, use_rfc3339=True, utc=True)
+    logger = Logger(service=SERVICE, level=level, location=None, use_rfc3339=True, utc=True)
+    logger.setLevel(level)  # Powertools keeps one logger per name in a process, and that one's first level
+    return logger
 
 
 def _pretty_logger(level: str) -> logging.Logger:

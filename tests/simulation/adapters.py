@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from chalicelib.domain.batch import Stage
 from chalicelib.domain.controls import Controls
 from chalicelib.domain.errors import StoreRefused, StoreUnsure
-from chalicelib.domain.job import Job, JobId, KeyId, Reason, StageId, VenueId
+from chalicelib.domain.job import Job, JobId, KeyId, Reason, StageId, State, VenueId
 from chalicelib.domain.keys import Key
 from chalicelib.domain.message import Hint, encode
 from chalicelib.domain.operation import Operation, OperationId
@@ -135,7 +135,8 @@ class SimStore:
         if isinstance(self._memory, WatchedStore):
             for change in changes:
                 self._memory.watch.claims(change, *self._read_controls)
-        return self._each("save", changes, self._memory.save_one, Unsure())
+        label = _step(changes[0]) if self._world.aim and changes else "save"
+        return self._each(label, changes, self._memory.save_one, Unsure())
 
     def save_audited(
         self,
@@ -436,6 +437,14 @@ def _told(item: object) -> str:
     if isinstance(item, Change):
         return _moved(item)
     return str(item.job_id if isinstance(item, Key) else getattr(item, "id", item))
+
+
+def _step(change: Change) -> str:
+    """Name a save by what it does in the protocol."""
+    before, after = change.before, change.after
+    if after.state is State.RUNNING:
+        return "save begun" if after.claim_id == before.claim_id else "save claim"
+    return "save outcome" if before.state is State.RUNNING else "save"
 
 
 def _moved(change: Change) -> str:

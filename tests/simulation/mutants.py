@@ -253,8 +253,7 @@ def _message_first() -> list[Any]:
     real = execute.Execute._run_all
 
     def run_all(self: Any, claimed: Any, ends: Any) -> Any:
-        fates = real(self, claimed, ends)
-        return dict.fromkeys(fates, fates.DONE)
+        return dict.fromkeys(real(self, claimed, ends), fates.DONE)
 
     looks = patch.object(dispatch, "look", lambda *_, **__: None)
     return [patch.object(execute.Execute, "_run_all", run_all), looks]

@@ -136,7 +136,7 @@ class Caller:
             raise NotSent("no_time_left", "The call could not end before the deadline.")
         if not world.strikes("provider"):
             return None
-        trouble = world.chance.choice(
+        trouble = (world.aim and world.aim.trouble) or world.chance.choice(
             ("refused", "busy", "failed", "stored 500", "lost before", "lost after", "late", "late")
         )
         world.note("provider", f"! {trouble}")
@@ -285,7 +285,7 @@ class SimPayments(Caller):
         if intent.status in ("succeeded", "canceled"):
             answer.kind = "succeeded" if intent.status == "succeeded" else "declined"
             return
-        draw = world.chance.random()
+        draw = world.fate()
         if draw < 0.15:
             intent.status, intent.error, answer.kind = "requires_payment_method", "card_declined", "declined"
         elif isinstance(intent.order, RefundOrder):

@@ -49,6 +49,8 @@ class Report:
     trace: list[str]
     states: Mapping[str, int]
     struck: bool  # whether the fault that was aimed found its opportunity
+    struck_at: str | None  # and at which I/O
+    effects: int
 
 
 def run_schedule(kind: str, number: int, *, tracing: bool = False, aim: Aim | None = None) -> Report:
@@ -89,7 +91,8 @@ class Schedule:
             if self.world.aim and self._number % 2:
                 self._submit_together([_payload(self.job_type, n, changed=False) for n in (0, 1)], "key", 8)
             elif self.world.aim:
-                self._submit(_payload(self.job_type, 0, changed=False), "key", (0, 3, 5), 3)
+                attempts = self.job_type.most_attempts if self.world.aim.smooth else 3
+                self._submit(_payload(self.job_type, 0, changed=False), "key", (0, attempts, 5), 3)
             else:
                 self._weave()
             self.world.at(self.world.storm_ends, self._calm)
@@ -104,8 +107,22 @@ class Schedule:
         for job in self.store.jobs.values():
             states[job.state] = states.get(job.state, 0) + 1
         return Report(
-            self.world.seed, violation, self.world.events, self.world.trace, states, self.world.struck
+            self.world.seed,
+            violation,
+            self.world.events,
+            self.world.trace,
+            states,
+            self.world.struck,
+            self.world.struck_at,
+            self._effects(),
         )
+
+    def _effects(self) -> int:
+        """Count what happened; a receiver that knows repetitions counts none."""
+        seen: Mapping[JobId, Sequence[object]] = self.provided.effects
+        if not self.job_type.effect_class.doubts:
+            seen = {job_id: list(ids) for job_id, ids in self.provided.ids.items()}
+        return sum(len(each) for each in seen.values())
 
     def _leased(self, job_id: JobId) -> bool:
         job = self.store.jobs[job_id]

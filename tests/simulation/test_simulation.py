@@ -5,6 +5,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 import pytest
 
 from chalicelib.domain.policies import EffectClass
+from tests.simulation import fault_table
 from tests.simulation.__main__ import CHUNK, catch_of
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.schedule import TYPES, Report, run_schedule
@@ -14,6 +15,7 @@ FULL = bool(os.environ.get("QS_FULL"))
 SCHEDULES = 1_000_000 if FULL else 5_000  # per effect class
 OF_A_TYPE = 1_000_000 if FULL else 1_000  # of each other job type, which goes the way of its class
 SEEDS_PER_MUTANT = 5_000  # of each class that the bug is looked for in
+IN_DOUBT = ("save `begun`", "the provider's effect", "save the outcome")
 AIMED_SEEDS = range(40 if FULL else 6)
 
 
@@ -52,6 +54,22 @@ def test_any_one_fault_at_any_io_point_breaks_no_invariant(letter: str, fault: s
             skip += 1
         if fault not in ("stale", "duplicate", "hang"):  # those need something to have happened before
             assert skip > 0, f"{letter} has no point at which {fault} could strike"
+
+
+@pytest.mark.parametrize("letter", TYPES, ids=lambda letter: getattr(letter, "name", letter))
+def test_every_fault_ends_as_the_effect_class_says(letter: str) -> None:
+    blind = TYPES[letter].effect_class is EffectClass.BLIND
+    for point, row in fault_table.table_of(letter).items():
+        for column, cells in row.items():
+            # Where nobody can tell whether the effect took place a person decides; all else is done, once.
+            in_doubt = blind and point in IN_DOUBT and column not in ("refused", "pause past the lease")
+            for cell in cells:
+                done = (cell.state, cell.effects) == ("completed", 1)
+                assert done or (in_doubt and cell.state == "parked"), f"{point}, {column}: {cell}"
+
+
+def test_the_page_of_faults_says_what_comes_of_them() -> None:
+    assert fault_table.PAGE.read_text() == fault_table.page(), "run python -m tests.simulation.fault_table"
 
 
 @pytest.fixture(scope="module")

@@ -49,10 +49,16 @@ RATES = (0.0, 0.0, 0.0, 0.02, 0.06, 0.15, 0.3, 0.5)
 
 @dataclass(frozen=True)
 class Aim:
-    """One fault instead of a storm: the first `skip` opportunities for it pass, the next is taken."""
+    """One fault instead of a storm: the first `skip` opportunities for it pass, the next is taken.
+
+    `trouble` is the one that a provider is in, which is drawn where it is None. With `smooth` a provider
+    that is in no trouble does at once what it is asked to.
+    """
 
     fault: str
     skip: int
+    trouble: str | None = None
+    smooth: bool = False
 
 
 @dataclass
@@ -71,6 +77,8 @@ class World:
     storm_ends: int = 0
     faults_left: int = 0
     trace: list[str] = field(default_factory=list)
+    point: str = ""  # the I/O that somebody is at
+    struck_at: str | None = None  # the I/O at which the fault that was aimed struck
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -117,7 +125,14 @@ class World:
         if fault != aim.fault:
             return False
         self._opportunities += 1
-        return self._opportunities == aim.skip + 1
+        if self._opportunities != aim.skip + 1:
+            return False
+        self.struck_at = self.point
+        return True
+
+    def fate(self) -> float:
+        """Draw what a provider makes of a request, in [0, 1): most of that is what was asked for."""
+        return 0.999 if self.aim and self.aim.smooth else self.chance.random()
 
     @property
     def struck(self) -> bool:
@@ -241,6 +256,7 @@ class Process:
             raise Crashed
         world = self.world
         world.wait(self, world.chance.randrange(1, 40))
+        world.point = f"before {label}"
         if world.strikes("crash"):
             self.crash(f"before {label}")
         self._stall(label)
@@ -248,6 +264,7 @@ class Process:
     def after(self, label: str) -> None:
         """End an I/O that took place: the process may die or stall before it learns of it."""
         world = self.world
+        world.point = f"after {label}"
         if world.strikes("crash"):
             self.crash(f"after {label}")
         self._stall(label)
