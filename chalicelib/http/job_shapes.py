@@ -70,6 +70,10 @@ IF_ANY: Mapping[str, Shape] = {
     "nextAttemptAt": MOMENT,
     "result": RESULT,
     "error": ref("Failure"),
+    "providerObject": {
+        "type": "string",
+        "description": "What the provider calls it, also where it said no: pi_…, re_…, a message's id.",
+    },
     "batchId": {**TEXT, "description": "The batch that it came in."},
     "batchIndex": {**COUNT, "description": "Its place there, from 0."},
     "erasedAt": {**MOMENT, "description": "Since when its data and result are blank: they were a person's."},

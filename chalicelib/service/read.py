@@ -108,6 +108,7 @@ def row(job: Job) -> dict[str, Any]:
         nextAttemptAt=moment(job.next_attempt_at) if job.state in WAITING else None,
         result=job.result,
         error=error_of(job.error),
+        providerObject=job.handle if job.erased_at is None else None,
         batchId=job.batch_id,
         batchIndex=job.batch_index,
         erasedAt=moment(job.erased_at),

@@ -435,6 +435,15 @@ class TestReading:
             }
         ]
 
+    def test_a_declined_payment_names_its_intent_until_it_is_erased(self, front: Front) -> None:
+        front.post(BODY)
+        job = the_job(front)
+        declined = replace(job, state=State.FAILED, reason=Reason.REFUSED, handle="pi_1", finished_at=START)
+        front.store.jobs[job.id] = declined
+        assert front.get("/v1/jobs/job_000001").json_body["providerObject"] == "pi_1"
+        front.store.jobs[job.id] = replace(declined, erased_at=START)
+        assert "providerObject" not in front.get("/v1/jobs/job_000001").json_body
+
     @pytest.mark.parametrize(
         ("state", "started", "progress"),
         [
