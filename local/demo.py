@@ -1,8 +1,8 @@
 """An on-sale on a stack of its own, checked to the last charge: `make demo N=200`.
 
-Each of N buyers pays and gets a confirmation mail. Some requests come twice, some of those at the same time;
-some cards are declined; and while it runs the stand-ins for Stripe and SES fail in every way that needs no
-person to mend it. At the end the ledger of what the providers really did must agree with the records, job by
+Each of N buyers pays; who has paid gets what was bought, and some get a part of their money back. Some requests
+come twice, some of those at the same time; some cards are declined; and while it runs the stand-ins fail in
+every way that needs no person to mend it. At the end the ledger of what the providers really did must agree with the records, job by
 job. The protocol's times are shortened (TIMING): what takes minutes in production takes seconds here.
 """
 
@@ -21,20 +21,29 @@ from pathlib import Path
 from typing import Any
 
 from local.identity import signing_secret, token
+from local.on_sale import Request, afterwards, purchase
 from local.options import ROOT, local_directory
 from local.progress import Progress
 from local.reckoning import Reckoning, Record, reckon
 from local.rest import Answer, Client
 
 TIMING = {"absence_after": 4, "poll_every": 1, "clock_skew": 1}  # seconds
-# Not among them: a 500 that Stripe keeps under the key (status-500); it is replayed until a person retries.
+# By wave, ordered as it begins. Not among them: a 500 that Stripe keeps under the key (status-500); it is
+# replayed until a person retries; and a mail whose answer is lost: a person must say whether it went.
 FAULTS = (
-    ("stripe", "status-503", 3),
-    ("stripe", "status-429", 5),
-    ("stripe", "timeout-before-apply", 2),
-    ("stripe", "timeout-after-apply", 3),
-    ("ses", "status-429", 4),
-    ("stripe", "refuse-connection", 3),  # the last: whoever orders is refused as well until it is over
+    (
+        ("stripe", "status-503", 3),
+        ("stripe", "status-429", 5),
+        ("stripe", "timeout-before-apply", 2),
+        ("stripe", "timeout-after-apply", 3),
+        ("stripe", "refuse-connection", 3),  # the last: whoever orders is refused as well until it is over
+    ),
+    (
+        ("ses", "status-429", 4),
+        ("orders", "status-503", 4),
+        ("orders", "timeout-after-apply", 3),
+        ("stripe", "timeout-after-apply", 2),
+    ),
 )
 START_PATIENCE = 60.0  # seconds until the stack must be up
 PATIENCE = 120.0  # seconds without any job coming to rest
@@ -44,16 +53,6 @@ AT_REST = frozenset({"completed", "failed", "cancelled", "parked"})
 
 class DemoFailed(Exception):
     """The demo could not be carried out; the message says why."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """One thing that a buyer wants, however often and at how many places it is asked for."""
-
-    body: Mapping[str, Any]
-    amount: int | None
-    in_turn: int = 1
-    at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,24 +85,54 @@ def main() -> int:
 
 def _demo(buyers: int) -> int:
     print(
-        f"An on-sale of {buyers} buyers: each a payment and a confirmation mail. Starting a stack ...",
+        f"An on-sale of {buyers} buyers. Starting a stack ...",
         flush=True,
     )
     with _stack() as (endpoints, bearer):
         api, stand_ins = Client(endpoints["api"], bearer), Client(endpoints["providers"]["stripe"])
         try:
-            ordered = _order_faults(stand_ins, buyers)
             began = time.monotonic()
             sale = f"sale-{time.time_ns()}"  # on an AWS that is shared, another sale has other keys
-            asked = _submit([each for buyer in range(buyers) for each in requests_of(buyer, sale)], api)
-            records = _await_rest(asked, api)
+            service = Service(api, stand_ins, buyers)
+            service.wave("purchases", [purchase(buyer, sale) for buyer in range(buyers)])
+            paid = [each for each in service.rested if each[1].state == "completed"]
+            follow = [each for request, record in paid for each in afterwards(request.buyer, sale, record)]
+            service.wave("what follows", follow)
             seconds = time.monotonic() - began
-            reckoning = reckon(records, stand_ins.get("/_ledger").body["effects"])
-            struck = ordered - Counter(_armed(stand_ins))
+            reckoning = reckon(service.records, stand_ins.get("/_ledger").body["effects"])
+            struck = service.ordered - Counter(_armed(stand_ins))
         finally:
             api.close()
             stand_ins.close()
-    return _conclude(asked, reckoning, struck, seconds)
+    return _conclude(service.asked, reckoning, struck, seconds)
+
+
+class Service:
+    """The service as a sale uses it: each wave is asked for, faults and all, and comes to rest."""
+
+    def __init__(self, api: Client, stand_ins: Client, buyers: int) -> None:
+        self._api = api
+        self._stand_ins = stand_ins
+        self._buyers = buyers
+        self._waves = 0
+        self.asked: list[Asked] = []
+        self.rested: list[tuple[Request, Record]] = []
+        self.ordered: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def records(self) -> list[Record]:
+        """All jobs of the sale, as they came to rest."""
+        return [record for _, record in self.rested]
+
+    def wave(self, name: str, requests: Sequence[Request]) -> None:
+        """Order the faults of the wave, ask for everything, and wait until it is at rest."""
+        print(f"\n{name}:", flush=True)
+        faults = FAULTS[self._waves] if self._waves < len(FAULTS) else ()
+        self._waves += 1
+        self.ordered += _order_faults(self._stand_ins, faults, self._buyers)
+        asked = _submit(requests, self._api)
+        self.asked += asked
+        self.rested += _await_rest(asked, self._api)
 
 
 @contextmanager
@@ -139,58 +168,18 @@ def _endpoints(process: subprocess.Popen[bytes], directory: Path, log: Path) -> 
     raise DemoFailed(f"the stack did not come up. The last lines of {log}:\n{log.read_text()[-2000:]}")
 
 
-def _order_faults(stand_ins: Client, buyers: int) -> Counter[tuple[str, str]]:
-    """Arm the faults, fewer for a small sale, and return how often each is to strike."""
+def _order_faults(
+    stand_ins: Client, faults: Sequence[tuple[str, str, int]], buyers: int
+) -> Counter[tuple[str, str]]:
+    """Arm faults, fewer for a small sale, and return how often each is to strike."""
     ordered: Counter[tuple[str, str]] = Counter()
-    for provider, mode, most in FAULTS:
+    for provider, mode, most in faults:
         count = max(1, min(most, most * buyers // 200))
         answer = stand_ins.post("/_faults", {"provider": provider, "mode": mode, "count": count})
         if answer.status >= 300:
             raise DemoFailed(f"the stand-in took no fault order: {answer.body}")
         ordered[provider, mode] += count
     return ordered
-
-
-def requests_of(buyer: int, sale: str) -> list[Request]:
-    """Return what a buyer asks for; who declines, repeats or hurries is a matter of the number."""
-    declined = buyer % 10 == 3
-    amount = 2_500 + 100 * (buyer % 40)
-    payment = {
-        "type": "payment.process",
-        "data": {
-            "amount": amount,
-            "currency": "EUR",
-            "customerId": f"cus_{buyer}",
-            "eventId": sale,
-            "paymentMethod": "pm_card_chargeDeclined" if declined else "pm_card_visa",
-            "orderId": f"order-{buyer}",
-        },
-        "options": {"priority": 9 if buyer % 8 == 0 else 8},
-    }
-    mail = {
-        "type": "email.send",
-        "data": {
-            "to": f"buyer-{buyer}@example.com",
-            "template": "order_confirmation",
-            "data": MAIL_DATA | {"orderId": f"order-{buyer}"},
-        },
-        "options": {"attempts": 10},
-        "idempotencyKey": f"{sale}-confirmation-{buyer}",
-    }
-    # Some callers name a key, the others leave it to the natural one.
-    keyed = {"idempotencyKey": f"{sale}-purchase-{buyer}"} if buyer % 3 else {}
-    return [
-        Request(
-            payment | keyed,
-            amount,
-            in_turn=2 if buyer % 5 == 0 else 1,
-            at_once=3 if buyer % 7 == 0 else 1,
-        ),
-        Request(mail, None, in_turn=2 if buyer % 11 == 0 else 1),
-    ]
-
-
-MAIL_DATA = {"customerName": "Ada", "eventName": "On Sale", "total": "25.00 EUR"}
 
 
 def _submit(requests: Sequence[Request], api: Client) -> list[Asked]:
@@ -224,7 +213,7 @@ def _accepted(api: Client, body: Mapping[str, Any]) -> Answer:
     raise DemoFailed(f"a submission was answered with {answer.status}: {json.dumps(answer.body)}")
 
 
-def _await_rest(asked: Sequence[Asked], api: Client) -> list[Record]:
+def _await_rest(asked: Sequence[Asked], api: Client) -> list[tuple[Request, Record]]:
     """Follow every job until it is at rest; one that never gets there is returned as it stands."""
     wanted = {job_id: each.request for each in asked for job_id in each.job_ids}
     records: dict[str, Record] = {}
@@ -242,7 +231,7 @@ def _await_rest(asked: Sequence[Asked], api: Client) -> list[Record]:
                 last = time.monotonic()
             if done.total() == len(wanted) or time.monotonic() - last > PATIENCE:
                 progress.end()
-                return list(records.values())
+                return [(wanted[record.id], record) for record in records.values()]
             time.sleep(0.5)
 
 
@@ -255,7 +244,8 @@ def _record(api: Client, job_id: str, request: Request) -> Record:
     if answer.status != 200:
         raise DemoFailed(f"GET /v1/jobs/{job_id} was answered with {answer.status}: {answer.body}")
     body = answer.body
-    return Record(job_id, body["type"], body["state"], body.get("reason"), request.amount)
+    result = body.get("result") or {}
+    return Record(job_id, body["type"], body["state"], body.get("reason"), request.amount, result)
 
 
 def _armed(stand_ins: Client) -> Mapping[tuple[str, str], int]:

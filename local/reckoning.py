@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 OPERATIONS = {
@@ -11,17 +11,24 @@ OPERATIONS = {
     "email.send": ("ses", "mail"),
     "order.fulfill": ("orders", "fulfillment"),
 }
+HEADINGS = {
+    ("stripe", "charge"): "charges made",
+    ("stripe", "refund"): "refunds made",
+    ("ses", "mail"): "mails sent",
+    ("orders", "fulfillment"): "orders fulfilled",
+}
 
 
 @dataclass(frozen=True)
 class Record:
-    """A job as GET /v1/jobs/{id} gives it, and what was asked for; `amount` in minor units, None for a mail."""
+    """A job as GET /v1/jobs/{id} gives it, and the money that it was asked to move, in minor units, or None."""
 
     id: str
     type: str
     state: str
     reason: str | None
     amount: int | None
+    result: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,7 @@ def reckon(records: Sequence[Record], effects: Sequence[Mapping[str, Any]]) -> R
     counts = {
         "completed": sum(count for (_, state, _), count in states.items() if state == "completed"),
         "declined": states["payment.process", "failed", "refused"],
-        "charges made": operations["stripe", "charge"],
-        "mails sent": operations["ses", "mail"],
+        **{heading: operations[effect] for effect, heading in HEADINGS.items()},
     }
     return Reckoning(counts, disagreements)
 
@@ -71,7 +77,7 @@ def _disagreements(record: Record, effects: Sequence[Mapping[str, Any]]) -> list
     if len(own) != len(effects):
         found.append(f"{name} has effects that are not its own: {len(effects) - len(own)}")
     found += [
-        f"{name} was to charge {record.amount} and charged {each['amount']}"
+        f"{name} was to move {record.amount} and moved {each['amount']}"
         for each in own
         if each["amount"] != record.amount
     ]

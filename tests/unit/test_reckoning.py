@@ -21,7 +21,8 @@ LEDGER = (effect("job_paid", 4_500), effect("job_mailed"))
 def test_a_ledger_that_agrees_has_nothing_to_say_and_is_counted() -> None:
     reckoning = reckon(RECORDS, LEDGER)
     assert reckoning.disagreements == []
-    assert reckoning.counts == {"completed": 2, "declined": 1, "charges made": 1, "mails sent": 1}
+    made = {name: count for name, count in reckoning.counts.items() if count}
+    assert made == {"completed": 2, "declined": 1, "charges made": 1, "mails sent": 1}
 
 
 @pytest.mark.parametrize(
