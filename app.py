@@ -14,6 +14,7 @@ from chalicelib.http import (
     audit,
     batches,
     bulk,
+    callbacks_stripe,
     control,
     dead_letters,
     docs,
@@ -44,6 +45,7 @@ app.register_blueprint(queues.routes, url_prefix="/v1")
 app.register_blueprint(rate_limits.routes, url_prefix="/v1")
 app.register_blueprint(dead_letters.routes, url_prefix="/v1")
 app.register_blueprint(audit.routes, url_prefix="/v1")
+app.register_blueprint(callbacks_stripe.routes, url_prefix="/v1")
 app.register_blueprint(health.routes)
 app.register_blueprint(docs.routes)
 answer_preflights(app)  # after the last route

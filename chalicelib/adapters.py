@@ -37,6 +37,7 @@ from chalicelib.system import SystemChance, SystemClock, ThreadCrew
 
 if TYPE_CHECKING:
     from chalicelib.aws.clients import Clients
+    from chalicelib.aws.secrets import Secrets
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class Adapters:
     quotas: Quotas
     providers: Providers
     read_token_keys: Callable[[], Mapping[str, str]]
+    tell: Callable[[Secret, bool], str]  # a secret; True: read anew
     clock: Clock
     chance: Chance
     crew: Crew
@@ -85,6 +87,7 @@ def on_aws(settings: Settings) -> Adapters:
 
     clients = Clients()
     clock = SystemClock()
+    tell = Teller(clients)
     names = settings.tables
     tables = Tables(**asdict(names))
     urls = settings.queues.lanes
@@ -101,8 +104,9 @@ def on_aws(settings: Settings) -> Adapters:
         leases=DynamoLeases(clients.dynamodb, names.queue_controls),
         limiter=None if settings.limits is None else DynamoLimiter(clients.dynamodb, tables, settings.limits),
         quotas=DynamoQuotas(clients.dynamodb, names.rate_limits),
-        providers=LiveProviders(settings, clients, clock),
+        providers=LiveProviders(settings, clients, clock, tell),
         read_token_keys=partial(_read_token_keys, settings, clients),
+        tell=tell,
         clock=clock,
         chance=SystemChance(clock),
         crew=ThreadCrew(),
@@ -120,13 +124,39 @@ def _read_token_keys(settings: Settings, clients: "Clients") -> Mapping[str, str
         return parse_token_keys(Secrets(clients.secrets).refresh(tokens.secrets_arn))
 
 
+class Teller:
+    """Tells secrets: what the environment says itself, or what is kept of one behind an ARN."""
+
+    def __init__(self, clients: "Clients") -> None:
+        self._clients = clients
+        self._kept: Secrets | None = None
+
+    def __call__(self, secret: Secret, anew: bool) -> str:
+        """Return a secret, read anew if asked to be; raises StoreRefused when it cannot be read."""
+        if secret.arn is None:
+            return secret.value or ""
+        kept = self._secrets()
+        return kept.refresh(secret.arn) if anew else kept.read(secret.arn)
+
+    def _secrets(self) -> "Secrets":
+        from chalicelib.aws.secrets import Secrets
+
+        with BUILDING:
+            if self._kept is None:
+                self._kept = Secrets(self._clients.secrets)
+            return self._kept
+
+
 class LiveProviders:
     """One client per vendor and container, made when first asked for; the jobs of a batch ask side by side."""
 
-    def __init__(self, settings: Settings, clients: "Clients", clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, clients: "Clients", clock: Clock, tell: Callable[[Secret, bool], str]
+    ) -> None:
         self._settings = settings
         self._clients = clients
         self._clock = clock
+        self._tell = tell
         self._made: dict[str, Any] = {}
 
     @property
@@ -191,10 +221,4 @@ class LiveProviders:
 
     def _teller(self, secret: Secret) -> Callable[[bool], str]:
         """Return what tells a secret, read anew when asked to; a secret behind an ARN is kept meanwhile."""
-        arn = secret.arn
-        if arn is None:
-            return lambda _: secret.value or ""
-        from chalicelib.aws.secrets import Secrets
-
-        secrets = Secrets(self._clients.secrets)
-        return lambda anew: secrets.refresh(arn) if anew else secrets.read(arn)
+        return partial(self._tell, secret)

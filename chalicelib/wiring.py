@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import environ
 
 from chalicelib import jobtypes
@@ -16,6 +17,7 @@ from chalicelib.domain.ports import (
 )
 from chalicelib.service.audit import Audit
 from chalicelib.service.batch import Batch
+from chalicelib.service.callbacks import Callbacks, Seal
 from chalicelib.service.clone import Clone
 from chalicelib.service.control import Stops
 from chalicelib.service.dead_letters import DeadLetters
@@ -65,6 +67,8 @@ class Service:
     queues: Queues
     rate_limits: RateLimits
     health: Health
+    callbacks: Callbacks
+    seals: Mapping[str, Seal]  # by vendor; one without a secret is not there
     execute: Execute
     dispatch: Dispatch
     schedules: Schedules
@@ -133,6 +137,8 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         queues=Queues(backlog=adapters.backlog, store=adapters.store, clock=clock),
         rate_limits=_rate_limits(adapters),
         health=_health(settings, adapters),
+        callbacks=_callbacks(adapters, types, timing),
+        seals=_seals(settings, adapters),
         execute=_execute(adapters, types, timing),
         dispatch=_dispatch(adapters, types, timing),
         schedules=_schedules(adapters, intake, run_schedules),
@@ -185,6 +191,24 @@ def _health(settings: Settings, adapters: Adapters) -> Health:
         journal=adapters.journal,
         configured={"stripe": settings.stripe is not None, "ses": settings.ses_sender is not None},
     )
+
+
+def _callbacks(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -> Callbacks:
+    return Callbacks(
+        store=adapters.store,
+        queue=adapters.queue,
+        types=types,
+        clock=adapters.clock,
+        journal=adapters.journal,
+        timing=timing,
+    )
+
+
+def _seals(settings: Settings, adapters: Adapters) -> Mapping[str, Seal]:
+    return {
+        vendor: Seal(partial(adapters.tell, secret), clock=adapters.clock, journal=adapters.journal)
+        for vendor, secret in settings.signing_secrets.items()
+    }
 
 
 def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -> Execute:

@@ -17,6 +17,7 @@ from chalicelib.domain.policies import Role
 from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Providers
 from chalicelib.jobtypes import discover
 from chalicelib.settings import Settings
+from chalicelib.settings.environment import Secret
 from tests.fakes import (
     ListJournal,
     ManualClock,
@@ -52,6 +53,7 @@ ENVIRONMENT: Mapping[str, str] = {
     },
 }
 
+SIGNED = {"STRIPE_WEBHOOK_SECRET": "whsec_the_first"}  # what vendors sign their callbacks with
 MANY_REQUESTS = {
     "RATE_LIMIT_MAX_REQUESTS": "1000000"
 }  # time stands still in the tests; those of limits set theirs
@@ -87,6 +89,7 @@ class Front:
     schedules: MemoryScheduleStore = field(default_factory=MemoryScheduleStore)
     providers: Providers = field(default_factory=NoProviders)
     journal: ListJournal = field(default_factory=ListJournal)
+    secrets: dict[str, str] = field(default_factory=dict)  # by ARN
     token_keys: dict[str, str] = field(default_factory=lambda: {"local": SECRET})
     environment: Mapping[str, str] = field(default_factory=dict)  # beside ENVIRONMENT
 
@@ -100,6 +103,8 @@ class Front:
         self.backlog = MemoryBacklog(self.queue, self.store)
         self.event_sources = MemoryEventSources()
         self.client = Client(app)
+        self._kept: dict[str, str] = {}
+        self.secrets_read = 0
         adapters = Adapters(
             store=self.store,
             index=self.index,
@@ -115,13 +120,22 @@ class Front:
             quotas=self.quotas,
             providers=self.providers,
             read_token_keys=lambda: dict(self.token_keys),
+            tell=self._tell,
             clock=self.clock,
             chance=SeededChance(),
             crew=SequentialCrew(),
             journal=self.journal,
         )
-        settings = Settings.from_env({**ENVIRONMENT, **MANY_REQUESTS, **self.environment})
+        settings = Settings.from_env({**ENVIRONMENT, **MANY_REQUESTS, **SIGNED, **self.environment})
         wiring.install(wiring.assemble(settings, adapters, self.types))
+
+    def _tell(self, secret: Secret, anew: bool) -> str:
+        if secret.arn is None:
+            return secret.value or ""
+        if anew or secret.arn not in self._kept:
+            self.secrets_read += 1
+            self._kept[secret.arn] = self.secrets[secret.arn]
+        return self._kept[secret.arn]
 
     def token(self, role: str = "service", *, sub: str = "service-1", venue: str | None = OWN) -> str:
         """Return a token that holds."""

@@ -9,12 +9,14 @@ QueueServiceError
 │   ├── NotFound                 unknown, or another venue's: the two are told apart by nobody
 │   ├── KeyConflict              the key is held by a job with another payload
 │   ├── ActionRefused            the job stands where this may not be done
-│   └── RateLimited              the caller has no more requests in this window
+│   ├── RateLimited              the caller has no more requests in this window
+│   └── NotSigned                a callback that its vendor has not signed
 ├── StoreError                   ours; retryable; answered with a 503
 │   ├── BatchPending             whether its batch is accepted is still being decided; nothing was done
 │   ├── StoreRefused             surely not applied
 │   └── StoreUnsure              perhaps applied: the reply was lost
 ├── AcceptanceUnknown            the record could be neither written nor read back
+├── NotConfigured                this stage has no credentials for what was asked; answered with a 503
 ├── Poison                       a message that no job can be made of
 ├── ClaimLost                    another claim has taken the job; whatever we know of it is stale
 └── ProviderError                a provider's answer, as the outcome it stands for
@@ -126,6 +128,12 @@ class RateLimited(CallerError):
         self.after = after
 
 
+class NotSigned(CallerError):
+    """The vendor's signature is missing, does not hold, or is too old."""
+
+    code = "signature_invalid"
+
+
 class StoreError(QueueServiceError):
     """A table did not do as asked; the same request may be repeated."""
 
@@ -150,6 +158,12 @@ class AcceptanceUnknown(QueueServiceError):
     """Whether the job was accepted is unknown: repeat with the same key."""
 
     code = "acceptance_unknown"
+
+
+class NotConfigured(QueueServiceError):
+    """This stage has no credentials for it."""
+
+    code = "provider_not_configured"
 
 
 class Poison(QueueServiceError):

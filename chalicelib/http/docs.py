@@ -12,6 +12,8 @@ from chalicelib.http import (
     audit,
     batches,
     bulk,
+    callbacks,
+    callbacks_stripe,
     control,
     dead_letters,
     health,
@@ -133,6 +135,7 @@ CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
     (dead_letters.OPERATIONS, dead_letters.SCHEMAS),
     (audit.OPERATIONS, audit.SCHEMAS),
     (rate_limits.OPERATIONS, rate_limits.SCHEMAS),
+    (callbacks_stripe.OPERATIONS, callbacks.SCHEMAS | callbacks_stripe.SCHEMAS),
     (health.OPERATIONS, health.SCHEMAS),
     (OPERATIONS, {}),
 )

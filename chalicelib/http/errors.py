@@ -15,6 +15,7 @@ from chalicelib.domain.errors import (
     Forbidden,
     InvalidRequest,
     KeyConflict,
+    NotConfigured,
     NotFound,
     Problem,
     QueueServiceError,
@@ -36,6 +37,7 @@ STATUS: Mapping[type[QueueServiceError], int] = {
     RateLimited: 429,
     StoreError: 503,
     AcceptanceUnknown: 503,
+    NotConfigured: 503,
 }
 HEADERS: Mapping[int, Mapping[str, str]] = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
 

@@ -20,6 +20,7 @@ TAGS: Mapping[str, str] = {
     "schedules": "Jobs that come round by the clock.",
     "control": "Stop and resume: queues, providers, venues, types, everything.",
     "audit": "What operators did.",
+    "callbacks": "What vendors tell us, signed.",
     "operations": "Health, and this description.",
 }
 HEADERS: Mapping[str, tuple[Shape, str]] = {
@@ -149,7 +150,7 @@ def _operation(row: Operation) -> dict[str, Any]:
     if parameters:
         described["parameters"] = [_parameter(each) for each in parameters]
     if row.body is not None:
-        content = {"application/json": {"schema": row.body}}
+        content = {row.body_media: {"schema": row.body}}
         described["requestBody"] = {"required": row.body_required, "content": content}
     return described
 

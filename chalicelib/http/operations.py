@@ -47,6 +47,7 @@ class Operation:
     about: str = ""
     body: Shape | None = None
     body_required: bool = True
+    body_media: str = "application/json"
     parameters: tuple[Parameter, ...] = ()
     refusals: tuple[int, ...] = ()  # beside those that follow from the rest: 403, 404, 409
     public: bool = False

@@ -11,7 +11,7 @@ from chalice.app import Request, Response
 from chalicelib.domain.errors import InvalidRequest, Problem, RateLimited
 from chalicelib.domain.quota import Standing
 from chalicelib.http.auth import authenticate
-from chalicelib.http.body import MalformedBody, parse_object
+from chalicelib.http.body import MOST_BYTES, BodyTooLarge, MalformedBody, parse_object
 from chalicelib.http.errors import answer, reshape
 from chalicelib.service.principal import Principal
 from chalicelib.service.problems import field_of
@@ -98,12 +98,19 @@ def _told(standing: Standing | None) -> dict[str, str]:
 
 def body_of(request: Request) -> dict[str, Any]:
     """Return the JSON object of a request's body; raises MalformedBody, BodyTooLarge or InvalidRequest."""
+    return parse_object(raw_body_of(request))
+
+
+def raw_body_of(request: Request) -> bytes:
+    """Return a request's body as it was sent; raises MalformedBody or BodyTooLarge."""
     try:
         raw = request.raw_body
         raw = raw.encode() if isinstance(raw, str) else raw
     except ValueError:  # not base64, though the gateway says so, or half of a surrogate pair
         raise MalformedBody("The body could not be decoded.") from None
-    return parse_object(raw)
+    if len(raw) > MOST_BYTES:
+        raise BodyTooLarge
+    return raw
 
 
 def body_or_none_of(request: Request) -> dict[str, Any] | None:

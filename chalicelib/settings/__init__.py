@@ -13,6 +13,7 @@ from chalicelib.domain.ratelimit import LIMITS, Limit
 from chalicelib.settings.environment import (
     ARN,
     Reader,
+    Secret,
     SettingsError,
     Wanted,
     matching,
@@ -24,6 +25,7 @@ from chalicelib.settings.vendors import (
     OrderServiceSettings,
     StripeSettings,
     read_order_service,
+    read_signing_secrets,
     read_stripe,
 )
 
@@ -87,6 +89,7 @@ class Settings:
     ses_sender: str | None
     analytics_bus: str | None
     order_service: OrderServiceSettings | None
+    signing_secrets: Mapping[str, Secret]  # of callbacks, by vendor
     limits: Mapping[str, Limit] | None  # by provider group; None: nothing is limited
     caller_limit: Allowance | None  # a user's requests; None: nobody is limited
     public_base_url: str | None
@@ -112,6 +115,7 @@ class Settings:
             ),
             analytics_bus=env.optional("ANALYTICS_BUS", matching(NAME, "the event bus's name")),
             order_service=read_order_service(env, own_machine),
+            signing_secrets=read_signing_secrets(env),
             limits=_limits(env),
             caller_limit=_caller_limit(env),
             public_base_url=env.optional("PUBLIC_BASE_URL", _base_url),

@@ -1,7 +1,7 @@
 """What the service is told of its vendors; one that is not told all it needs is not configured."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from chalicelib.settings.environment import Reader, Secret, matching, url
@@ -35,6 +35,16 @@ def read_order_service(env: Reader, own_machine: bool) -> OrderServiceSettings |
     base = env.optional("ORDER_SERVICE_URL", _vendor_url(own_machine))
     token = env.secret("ORDER_SERVICE_TOKEN", matching(re.compile(r"[!-~]+"), "a token without spaces"))
     return None if base is None or token is None else OrderServiceSettings(base, token)
+
+
+def read_signing_secrets(env: Reader) -> Mapping[str, Secret]:
+    """Read the secrets that vendors sign their callbacks with, by vendor; one without any is left out."""
+    secrets = {
+        "stripe": env.secret(
+            "STRIPE_WEBHOOK_SECRET", matching(re.compile(r"[!-~]+"), "a secret without spaces")
+        ),
+    }
+    return {vendor: secret for vendor, secret in secrets.items() if secret is not None}
 
 
 def _vendor_url(own_machine: bool) -> Callable[[str], str]:

@@ -141,6 +141,7 @@ ROUTES: dict[tuple[str, str], object] = {
     ("GET", "/v1/rate-limits/{key}"): "admin",
     ("PUT", "/v1/rate-limits/{key}"): "admin",
     ("POST", "/v1/rate-limits/{key}/reset"): "admin",
+    ("POST", "/v1/callbacks/stripe"): "signed",
     ("GET", "/health"): "public",
     ("GET", "/ready"): "public",
     ("GET", "/openapi.json"): "public",
@@ -340,7 +341,9 @@ def test_the_platform_submits_for_its_tokens_venue_unless_it_names_another(front
     assert [job.venue_id for job in front.store.jobs.values()] == [OWN, OTHER]
 
 
-@pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule != "public"])
+@pytest.mark.parametrize(
+    ("method", "path"), [row for row, rule in ROUTES.items() if rule not in ("public", "signed")]
+)
 def test_every_other_route_asks_for_a_token(front: Front, method: str, path: str) -> None:
     headers = {"Content-Type": "application/json"}
     response = front.client.http.request(method, filled(path), headers=headers)
@@ -400,6 +403,17 @@ def test_what_is_an_administrators_is_nobody_elses(
 @pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule == "public"])
 def test_a_public_route_asks_nobody(front: Front, method: str, path: str) -> None:
     assert front.client.http.request(method, path).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule == "signed"])
+@pytest.mark.parametrize("role", Role)
+def test_a_vendors_callback_is_let_in_by_its_signature_alone(
+    front: Front, role: Role, method: str, path: str
+) -> None:
+    for token in ({}, {"Authorization": f"Bearer {front.token(role)}"}):
+        headers = {"Content-Type": "application/json", **token}
+        response = front.client.http.request(method, path, headers=headers, body=b"{}")
+        assert (response.status_code, response.json_body["error"]) == (400, "signature_invalid")
 
 
 def filled(path: str) -> str:

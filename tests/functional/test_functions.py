@@ -249,7 +249,9 @@ def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
     body: dict[str, Any], queue: str
 ) -> None:
     clock = ManualClock()
-    providers = adapters.LiveProviders(Settings.from_env(ENVIRONMENT), Clients(), clock)
+    clients = Clients()
+    tell = adapters.Teller(clients)
+    providers = adapters.LiveProviders(Settings.from_env(ENVIRONMENT), clients, clock, tell)
     front = Front(clock=clock, providers=providers)
     front.post({**body, "options": {"attempts": 1}})
     consume(front, queue)
