@@ -25,9 +25,9 @@ from chalicelib.domain.ports import (
     Leases,
     Limiter,
     Quotas,
-    ScheduleStore,
 )
 from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Providers
+from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured

@@ -3,8 +3,8 @@
 import threading
 from datetime import datetime
 
-from chalicelib.domain.ports import Due, Entry
-from chalicelib.domain.schedule import Schedule, ScheduleId
+from chalicelib.domain.ports import Entry
+from chalicelib.domain.schedule import Due, Schedule, ScheduleId
 
 
 class MemoryScheduleStore:

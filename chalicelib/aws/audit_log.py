@@ -1,14 +1,13 @@
 """The audit log in DynamoDB: a partition per day, an index by what was acted on, and how entries get there."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date
 from typing import Any
 
 from pynamodb.expressions.operand import Path
 
-from chalicelib.aws.attributes import Item, read_moment, read_text, text
+from chalicelib.aws.attributes import Item, Value, moment, read_moment, read_text, text
 from chalicelib.aws.failures import ConditionRefused, read, write
-from chalicelib.aws.records import entry_item
 from chalicelib.aws.tables import AuditRecord, Tables, connect
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import VenueId
@@ -64,6 +63,21 @@ def write_noted(client: Any, tables: Tables, change: Mapping[str, Any], entry: E
             return False
         raise StoreRefused from refused  # another transaction has one of them in hand at this moment
     return True
+
+
+def entry_item(entry: Entry) -> dict[str, Value]:
+    """Return the record of an audit entry; its day, in UTC, is the partition."""
+    item = {
+        "day": text(entry.at.astimezone(UTC).date().isoformat()),
+        "id": text(entry.id),
+        "at": moment(entry.at),
+        "ac": text(entry.actor),
+        "do": text(entry.action),
+        "sj": text(entry.subject),
+        "re": text(entry.reason),
+    }
+    told = {"ve": entry.venue_id, "bf": entry.before, "af": entry.after}
+    return item | {name: text(value) for name, value in told.items() if value is not None}
 
 
 def entry(item: Item) -> Entry:

@@ -1,4 +1,4 @@
-"""What a job, a key, the controls and an audit entry look like in their tables. Pure.
+"""What a job, a key and the controls look like in their tables. Pure.
 
 DynamoDB bills by the kilobyte, names included, so names have two letters, moments are numbers of
 milliseconds, and what has its usual value is absent. Attributes that this version does not know are left
@@ -6,9 +6,9 @@ alone: reading ignores them, and a change writes only what it changes.
 """
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, timedelta
+from datetime import timedelta
 from operator import attrgetter
 from typing import Any
 
@@ -28,13 +28,13 @@ from chalicelib.aws.attributes import (
     seconds,
     text,
 )
+from chalicelib.aws.fields import COUNT, FAILURE, FLAG, FROM_ZERO, HISTORY, JSON, MOMENT, TEXT, Kind, enum
 from chalicelib.domain.controls import Control, Controls, Scope
 from chalicelib.domain.errors import StoreRefused
-from chalicelib.domain.job import AT_REST, Attempt, Job, JobId, KeyId, Poll, Reason, StageId, State
+from chalicelib.domain.job import AT_REST, Job, JobId, KeyId, Poll, Reason, StageId, State
 from chalicelib.domain.keys import Key
-from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import MAX_DELAY, Tier
-from chalicelib.domain.ports import AGENDA_SHARDS, Entry
+from chalicelib.domain.ports import AGENDA_SHARDS
 from chalicelib.domain.search import Index, places
 
 APART_ABOVE = 1024  # bytes of payload; DynamoDB bills every write of a record by its whole size
@@ -49,65 +49,11 @@ KEPT_PAST_DUE = timedelta(days=400)
 KEPT_PAST_PERIOD = MAX_DELAY + KEPT_PAST_DUE
 
 
-def _failure(value: Failure) -> Value:
-    return document(_trimmed([value.code, value.message, value.reference]))
-
-
-def _history(attempts: tuple[Attempt, ...]) -> Value:
-    rows = [
-        [
-            each.number,
-            millis(each.started_at),
-            (each.ended_at - each.started_at) // MILLISECOND,
-            each.outcome,
-            each.code,
-            each.reference,
-        ]
-        for each in attempts
-    ]
-    return document([_trimmed(row) for row in rows])
-
-
-def _attempt(
-    index: int, started: int, took: int, outcome: str, code: str | None = None, reference: str | None = None
-) -> Attempt:
-    return Attempt(index, at(started), at(started + took), outcome, code, reference)
-
-
-def _trimmed(row: list[Any]) -> list[Any]:
-    while row and row[-1] is None:
-        row.pop()
-    return row
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How one kind of field is written and read; `usual` is the value that is left out."""
-
-    write: Callable[[Any], Value]
-    read: Callable[[Value], Any]
-    usual: Any = None
-
-
-TEXT = Kind(text, read_text)
-COUNT = Kind(number, read_number)
-FROM_ZERO = Kind(number, read_number, 0)
-MOMENT = Kind(moment, read_moment)
-FLAG = Kind(lambda value: {"BOOL": value}, lambda value: value["BOOL"], False)
-JSON = Kind(document, read_document)
-FAILURE = Kind(_failure, lambda value: Failure(*read_document(value)[:3]))
-HISTORY = Kind(_history, lambda value: tuple(_attempt(*row[:6]) for row in read_document(value)), ())
-
-
-def _enum(of: Callable[[str], Any]) -> Kind:
-    return Kind(text, lambda value: of(value["S"]))
-
-
 # What was accepted: written once.
 ACCEPTED: Mapping[str, tuple[str, Kind]] = {
     "id": ("id", TEXT),
     "type": ("ty", TEXT),
-    "tier": ("ti", _enum(Tier)),
+    "tier": ("ti", enum(Tier)),
     "venue_id": ("ve", TEXT),
     "submitted_by": ("sb", TEXT),
     "user_id": ("us", TEXT),
@@ -124,14 +70,14 @@ ACCEPTED: Mapping[str, tuple[str, Kind]] = {
 # What moves. The look (`ag`, `nl`, `lo`) and `od` make up the indexes and are written by `look`.
 MOVING: Mapping[str, tuple[str, Kind]] = {
     "due": ("du", MOMENT),
-    "state": ("st", _enum(State)),
+    "state": ("st", enum(State)),
     "next_attempt_at": ("na", MOMENT),
     "max_attempts": ("ma", COUNT),
     "version": ("vn", COUNT),
     "fence": ("fe", FROM_ZERO),
     "generation": ("ge", FROM_ZERO),
     "attempts": ("at", FROM_ZERO),
-    "reason": ("re", _enum(Reason)),
+    "reason": ("re", enum(Reason)),
     "stage": ("sg", TEXT),
     "claim_id": ("ci", TEXT),
     "claimed_at": ("ca", MOMENT),
@@ -139,7 +85,7 @@ MOVING: Mapping[str, tuple[str, Kind]] = {
     "begun": ("be", FLAG),
     "doubt": ("do", MOMENT),
     "key_used_at": ("ku", MOMENT),
-    "poll": ("po", _enum(Poll)),
+    "poll": ("po", enum(Poll)),
     "poll_since": ("ps", MOMENT),
     "handle": ("ha", TEXT),
     "result": ("rs", JSON),
@@ -374,18 +320,3 @@ def controls(item: Item | None) -> Controls:
 def _control(scope: str, value: str, reason: str, owner: str, since: int, until: int | None) -> Control:
     end = None if until is None else at(until)
     return Control(Scope(scope), value, reason, owner, at(since), end)
-
-
-def entry_item(entry: Entry) -> dict[str, Value]:
-    """Return the record of an audit entry; its day, in UTC, is the partition."""
-    item = {
-        "day": text(entry.at.astimezone(UTC).date().isoformat()),
-        "id": text(entry.id),
-        "at": moment(entry.at),
-        "ac": text(entry.actor),
-        "do": text(entry.action),
-        "sj": text(entry.subject),
-        "re": text(entry.reason),
-    }
-    told = {"ve": entry.venue_id, "bf": entry.before, "af": entry.after}
-    return item | {name: text(value) for name, value in told.items() if value is not None}

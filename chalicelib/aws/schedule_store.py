@@ -29,8 +29,8 @@ from chalicelib.aws.failures import ConditionRefused, read, write
 from chalicelib.aws.tables import ScheduleRecord, Tables, connect
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import JobId, VenueId
-from chalicelib.domain.ports import Due, Entry
-from chalicelib.domain.schedule import LastRun, Missed, Order, Plan, Schedule, ScheduleId, Template
+from chalicelib.domain.ports import Entry
+from chalicelib.domain.schedule import Due, LastRun, Missed, Order, Plan, Schedule, ScheduleId, Template
 
 KIND = "schedule"  # the one hash key of the table
 WAITING = "waiting"  # the one hash key of the index; absent where nothing waits
@@ -38,7 +38,7 @@ UNCHANGED = "rv = :rv"
 
 
 class DynamoScheduleStore:
-    """The schedules behind `ports.ScheduleStore`; the client must not retry by itself (see `failures.py`)."""
+    """The schedules behind `ScheduleStore`; the client must not retry by itself (see `failures.py`)."""
 
     def __init__(self, client: Any, tables: Tables) -> None:
         self._client = client

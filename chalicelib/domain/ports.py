@@ -16,7 +16,6 @@ from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.quota import Drawn, Window
 from chalicelib.domain.ratelimit import Admission, Ask, Bucket
-from chalicelib.domain.schedule import Schedule, ScheduleId
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -271,51 +270,6 @@ class Limiter(Protocol):
 
         What was given back meanwhile stays given back. Says whether it was done. Raises StoreRefused or
         StoreUnsure.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A schedule that something waits in, and since when."""
-
-    at: datetime
-    id: ScheduleId
-
-
-class ScheduleStore(Protocol):
-    """The durable schedules. A write that comes with an audit entry is one transaction with it."""
-
-    def add(self, schedule: Schedule, entry: Entry) -> bool:
-        """Write a schedule; False: one of this id exists. Raises StoreRefused or StoreUnsure."""
-        ...
-
-    def load(self, schedule_id: ScheduleId) -> Schedule | None:
-        """Return a schedule. Read consistently. Raises StoreRefused."""
-        ...
-
-    def swap(self, before: Schedule, after: Schedule, entry: Entry | None = None) -> bool:
-        """Replace a schedule if the stored revision is still `before`'s, and say whether it was.
-
-        Raises StoreRefused or StoreUnsure.
-        """
-        ...
-
-    def remove(self, schedule: Schedule, entry: Entry) -> bool:
-        """Delete a schedule if the stored revision is still this one's. Answers and raises as `swap` does."""
-        ...
-
-    def page(self, *, after: ScheduleId | None, limit: int) -> tuple[list[Schedule], ScheduleId | None]:
-        """Return schedules in the order of their ids, and the id to go on after; None: these were the last.
-
-        A page may be short, since it is also bounded by size. Read consistently. Raises StoreRefused.
-        """
-        ...
-
-    def due(self, *, until: datetime, after: Due | None, limit: int) -> list[Due]:
-        """Return the schedules with something to do by a moment, earliest first, from the sparse index.
-
-        `after` is where an earlier page ended. The index lags behind the records. Raises StoreRefused.
         """
         ...
 

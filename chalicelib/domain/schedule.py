@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NewType
+from typing import Any, NewType, Protocol
 
 from chalicelib.domain.job import JobId, VenueId
 from chalicelib.domain.keys import digest
+from chalicelib.domain.ports import Entry
 
 ScheduleId = NewType("ScheduleId", str)
 
@@ -201,3 +202,48 @@ def describe(plan: Plan) -> str:
         f"{plan.name}: {'active' if plan.active else 'inactive'}, {plan.cron} in {plan.time_zone}, "
         f"missed {plan.missed}, {job.type} for {job.venue_id}, payload {digest([job.data, job.options])}"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A schedule that something waits in, and since when."""
+
+    at: datetime
+    id: ScheduleId
+
+
+class ScheduleStore(Protocol):
+    """The durable schedules. A write that comes with an audit entry is one transaction with it."""
+
+    def add(self, schedule: Schedule, entry: Entry) -> bool:
+        """Write a schedule; False: one of this id exists. Raises StoreRefused or StoreUnsure."""
+        ...
+
+    def load(self, schedule_id: ScheduleId) -> Schedule | None:
+        """Return a schedule. Read consistently. Raises StoreRefused."""
+        ...
+
+    def swap(self, before: Schedule, after: Schedule, entry: Entry | None = None) -> bool:
+        """Replace a schedule if the stored revision is still `before`'s, and say whether it was.
+
+        Raises StoreRefused or StoreUnsure.
+        """
+        ...
+
+    def remove(self, schedule: Schedule, entry: Entry) -> bool:
+        """Delete a schedule if the stored revision is still this one's. Answers and raises as `swap` does."""
+        ...
+
+    def page(self, *, after: ScheduleId | None, limit: int) -> tuple[list[Schedule], ScheduleId | None]:
+        """Return schedules in the order of their ids, and the id to go on after; None: these were the last.
+
+        A page may be short, since it is also bounded by size. Read consistently. Raises StoreRefused.
+        """
+        ...
+
+    def due(self, *, until: datetime, after: Due | None, limit: int) -> list[Due]:
+        """Return the schedules with something to do by a moment, earliest first, from the sparse index.
+
+        `after` is where an earlier page ended. The index lags behind the records. Raises StoreRefused.
+        """
+        ...

@@ -7,15 +7,13 @@ look-up or a person can clear.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, assert_never
 
-from chalicelib.domain.claim import AtRest, Claimed, Ended, NotYet, claim, leave, refusal
-from chalicelib.domain.controls import Controls, hold_for
+from chalicelib.domain.claim import AtRest, NotYet, leave, refusal
 from chalicelib.domain.errors import ClaimLost, ProviderError, StoreError, StoreUnsure
-from chalicelib.domain.job import AT_REST, Job, JobId, begin, hold, without_message
+from chalicelib.domain.job import AT_REST, Job, JobId, begin, without_message
 from chalicelib.domain.jobtype import JobType, Work
-from chalicelib.domain.look import seen
 from chalicelib.domain.outcome import (
     Completed,
     Failure,
@@ -41,13 +39,11 @@ from chalicelib.domain.ports import (
     Unsure,
 )
 from chalicelib.domain.providers import Begun, Providers
-from chalicelib.domain.ratelimit import held_back
 from chalicelib.domain.settle import settle
 from chalicelib.service.admission import Admitted, Gate
 from chalicelib.service.fates import DONE, LEFT, STRAY, Fate, Later, Look, Step, Tell
+from chalicelib.service.planning import SOON, Planner
 from chalicelib.service.writing import write
-
-SOON = timedelta(seconds=1)  # when another worker has just changed the job: look again
 
 
 @dataclass(slots=True)
@@ -87,6 +83,7 @@ class Execute:
         self._gate = Gate(limiter, types, journal)
         self._timing = timing
         self._policies = {name: job_type.policy(timing) for name, job_type in types.items()}
+        self._planner = Planner(types, self._policies, clock, chance, journal, timing)
 
     def execute(
         self, receives: Mapping[JobId, int], *, ends: datetime, told: Tell = lambda _: None
@@ -99,11 +96,12 @@ class Execute:
         """
         jobs, controls = self._store.load_batch(list(receives))
         fates: dict[JobId, Fate] = {job_id: STRAY for job_id in receives if job_id not in jobs}
-        plans = {job_id: self._plan(job, controls, receives[job_id], ends) for job_id, job in jobs.items()}
+        plan = self._planner.plan
+        plans = {job_id: plan(job, controls, receives[job_id], ends) for job_id, job in jobs.items()}
         owner = self._chance.claim_id()
         admitted = self._ask_limiter(plans.values(), owner, ends)
         plans |= {
-            job_id: self._denied(jobs[job_id], wait, receives[job_id])
+            job_id: self._planner.turned_away(jobs[job_id], wait, receives[job_id])
             for job_id, wait in admitted.denied.items()
         }
         try:
@@ -131,75 +129,10 @@ class Execute:
         held = [self._hold(job, payloads[job.id], receives[job.id]) for job in claimed]
         return fates | self._run_all(held, ends)
 
-    # --- deciding
-
-    def _plan(self, job: Job, controls: Controls, receives: int, ends: datetime) -> Step | Look | Fate:
-        """Decide what this delivery makes of a job."""
-        now = self._clock.now()
-        verdict = (
-            refusal(job, now=now, timing=self._timing)
-            or self._held_back(job, controls, now)
-            or claim(
-                job,
-                self._policies[job.type],
-                claim_id=self._chance.claim_id(),
-                lease_until=ends + self._timing.clock_skew,
-                now=now,
-                paused=controls.paused_for(job.tier, job.due, now),
-            )
-        )
-        match verdict:
-            case Claimed(after):
-                if now + self._types[job.type].run_time > ends - self._timing.settle_margin:
-                    # Too little of this invocation is left; another one has all of it.
-                    return self._put_off(job, SOON, receives)
-                return Step(Change(job, after), None)
-            case Ended(after):
-                return Step(Change(job, after), DONE)
-            case AtRest():
-                return DONE
-            case NotYet(until):
-                wait = max(until - now, timedelta(0))
-                in_queue = self._by_visibility(wait, receives, self._timing.longest_delay)
-                # Set first, and then the message may go: `dispatch` sends anew.
-                return Later(wait) if in_queue else Look(Change(job, without_message(job)), DONE, LEFT)
-            case HeldBack(_, delay):
-                return self._put_off(job, delay, receives)
-        assert_never(verdict)
-
-    def _put_off(self, job: Job, delay: timedelta, receives: int) -> Step | Fate:
-        """Hold a job back without charging an attempt: in its queue, or for long by record."""
-        if self._by_visibility(delay, receives, self._timing.hold_by_visibility):
-            return Later(delay)
-        return Step(Change(job, hold(job, self._clock.now() + delay)), DONE)
-
     def _ask_limiter(self, plans: Iterable[Step | Look | Fate], owner: str, ends: datetime) -> Admitted:
         asking = [plan.change.before for plan in plans if isinstance(plan, Step) and plan.fate is None]
         until = ends + self._timing.clock_skew
         return self._gate.ask(asking, owner=owner, until=until, now=self._clock.now())
-
-    def _denied(self, job: Job, wait: timedelta, receives: int) -> Step | Look | Fate:
-        """Hold back what the limiter turned away; its message is there, so `dispatch` need not miss it."""
-        delay = held_back(wait, receives=receives, spread=self._chance.fraction())
-        plan = self._put_off(job, min(delay, self._timing.hold_by_visibility), receives)
-        if not isinstance(plan, Later):
-            return plan
-        after = seen(job, self._timing, now=self._clock.now(), back_in=plan.delay)
-        return plan if after is None else Look(Change(job, after), plan, plan)
-
-    def _held_back(self, job: Job, controls: Controls, now: datetime) -> HeldBack | None:
-        job_type = self._types.get(job.type)
-        if job_type is None:
-            self._journal.alarm("unknown_type", jobId=job.id, type=job.type)
-            return HeldBack("unknown_type", self._timing.hold_by_visibility)
-        control = controls.holding(job, job_type.provider, now)
-        if control is None:
-            return None
-        return hold_for(control, self._timing, now=now, spread=self._chance.fraction())
-
-    def _by_visibility(self, wait: timedelta, receives: int, most: timedelta) -> bool:
-        """Whether a message may wait in its queue, rather than be let go for `dispatch` to send anew."""
-        return wait <= most and receives <= self._timing.most_receives
 
     # --- writing
 
@@ -347,6 +280,6 @@ class Execute:
         wait = job.next_attempt_at - now
         kept_back = isinstance(outcome, HeldBack)
         most = self._timing.hold_by_visibility if kept_back else self._timing.longest_delay
-        if self._by_visibility(wait, held.receives, most):
+        if self._planner.by_visibility(wait, held.receives, most):
             return Step(Change(held.job, job), Later(wait))
         return Step(Change(held.job, without_message(job)), DONE)

@@ -13,8 +13,18 @@ from chalicelib.domain import keys
 from chalicelib.domain.errors import CallerError, QueueServiceError, StoreRefused, StoreUnsure
 from chalicelib.domain.job import Job
 from chalicelib.domain.policies import TIMING, Role, Timing
-from chalicelib.domain.ports import Chance, Clock, Due, JobStore, Journal, Leases, ScheduleStore
-from chalicelib.domain.schedule import PUNCTUAL, LastRun, Run, Schedule, Visit, visit, visited
+from chalicelib.domain.ports import Chance, Clock, JobStore, Journal, Leases
+from chalicelib.domain.schedule import (
+    PUNCTUAL,
+    Due,
+    LastRun,
+    Run,
+    Schedule,
+    ScheduleStore,
+    Visit,
+    visit,
+    visited,
+)
 from chalicelib.service.cron import Cron, NoSuchZone, NotCron
 from chalicelib.service.intake import Intake
 from chalicelib.service.principal import Principal

@@ -16,13 +16,14 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.keys import digest
 from chalicelib.domain.policies import Role
-from chalicelib.domain.ports import Chance, Clock, Entry, Journal, ScheduleStore
+from chalicelib.domain.ports import Chance, Clock, Entry, Journal
 from chalicelib.domain.schedule import (
     Following,
     LastRun,
     Plan,
     Schedule,
     ScheduleId,
+    ScheduleStore,
     create,
     describe,
     edit,

@@ -26,8 +26,9 @@ from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog
 from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received, ScheduleStore
+from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received
 from chalicelib.domain.ratelimit import LIMITS
+from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
 from tests.fakes import MemoryLeases, MemoryQueue, MemoryStore
 from tests.fakes_backlog import MemoryBacklog

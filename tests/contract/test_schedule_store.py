@@ -1,4 +1,4 @@
-"""The contract of ports.ScheduleStore, on the fake and on every real backend."""
+"""The contract of schedule.ScheduleStore, on the fake and on every real backend."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -7,8 +7,8 @@ import pytest
 
 from chalicelib.domain.errors import StoreRefused, StoreUnsure
 from chalicelib.domain.job import JobId, VenueId
-from chalicelib.domain.ports import Due, Entry
-from chalicelib.domain.schedule import LastRun, Missed, Order, Plan, Schedule, ScheduleId, Template
+from chalicelib.domain.ports import Entry
+from chalicelib.domain.schedule import Due, LastRun, Missed, Order, Plan, Schedule, ScheduleId, Template
 from tests.contract.backends import DynamoRecords, Faults, Records
 from tests.factories import PAYMENT
 from tests.fakes import START

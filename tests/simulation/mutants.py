@@ -23,7 +23,17 @@ from chalicelib.domain.outcome import HeldBack, Retry, Unknown
 from chalicelib.domain.policies import EffectClass
 from chalicelib.domain.ports import Change, JobStore, Saved, SaveResult
 from chalicelib.domain.providers import Begun
-from chalicelib.service import dispatch, execute, fates, manage, submit, submit_together, unstage, writing
+from chalicelib.service import (
+    dispatch,
+    execute,
+    fates,
+    manage,
+    planning,
+    submit,
+    submit_together,
+    unstage,
+    writing,
+)
 from tests.fakes import MemoryStore
 from tests.simulation.adapters import SimStore
 
@@ -86,7 +96,7 @@ def _attempts_after_claim() -> list[Any]:
             return type(verdict)(replace(verdict.job, max_attempts=job.max_attempts))
         return verdict
 
-    return [patch.object(execute, "claim", claim)]
+    return [patch.object(planning, "claim", claim)]
 
 
 def _key_per_attempt() -> list[Any]:
@@ -107,7 +117,7 @@ def _ghost_key() -> list[Any]:
 
 
 def _acknowledged_early() -> list[Any]:
-    real = execute.Execute._plan
+    real = planning.Planner.plan
 
     def plan(self: Any, *args: Any) -> Any:
         fate = real(self, *args)
@@ -115,7 +125,7 @@ def _acknowledged_early() -> list[Any]:
 
     looks = replace(policies.TIMING, look_after=timedelta(hours=20))
     return [
-        patch.object(execute.Execute, "_plan", plan),
+        patch.object(planning.Planner, "plan", plan),
         patch.object(submit, "TIMING", looks),
     ]
 
@@ -125,6 +135,10 @@ def _lapse_without_doubt() -> list[Any]:
     return [patch.object(claims, "_lapse", lambda job, *rest: replace(real(job, *rest), doubt=job.doubt))]
 
 
+def _refusal_replaced(refusal: Callable[..., Any]) -> list[Any]:
+    return [patch.object(module, "refusal", refusal) for module in (claims, planning, execute)]
+
+
 def _lease_ignored() -> list[Any]:
     def refusal(job: Job, *, now: Any, timing: Any) -> Any:
         if job.state in jobs.AT_REST:
@@ -132,7 +146,7 @@ def _lease_ignored() -> list[Any]:
         early = job.next_attempt_at > now + timing.clock_skew
         return claims.NotYet(job.next_attempt_at) if early else None
 
-    return [patch.object(claims, "refusal", refusal), patch.object(execute, "refusal", refusal)]
+    return _refusal_replaced(refusal)
 
 
 def _ended_is_claimed() -> list[Any]:
@@ -142,7 +156,7 @@ def _ended_is_claimed() -> list[Any]:
         verdict = real(job, **named)
         return None if isinstance(verdict, claims.AtRest) and job.state is State.CANCELLED else verdict
 
-    return [patch.object(claims, "refusal", refusal), patch.object(execute, "refusal", refusal)]
+    return _refusal_replaced(refusal)
 
 
 def _blind_repeated() -> list[Any]:
@@ -265,7 +279,7 @@ def _staged_is_claimed() -> list[Any]:
     def refusal(job: Job, **named: Any) -> Any:
         return real(replace(job, stage=None), **named)
 
-    return [patch.object(claims, "refusal", refusal), patch.object(execute, "refusal", refusal)]
+    return _refusal_replaced(refusal)
 
 
 def _stage_moved_anyhow() -> list[Any]:
@@ -320,7 +334,7 @@ def _message_before_release() -> list[Any]:
 
 
 def _pause_ignored() -> list[Any]:
-    return [patch.object(execute.Execute, "_held_back", lambda *_: None)]
+    return [patch.object(planning.Planner, "_held_back", lambda *_: None)]
 
 
 def _hold_charged() -> list[Any]:
@@ -328,7 +342,7 @@ def _hold_charged() -> list[Any]:
         held = jobs.hold(job, until)
         return replace(held, attempts=min(held.attempts + 1, held.max_attempts))
 
-    return [patch.object(execute, "hold", hold)]
+    return [patch.object(planning, "hold", hold)]
 
 
 def _held_run_charged() -> list[Any]:
