@@ -1,6 +1,7 @@
 """What each answer of the order service makes of an order, over the real client and the stand-in."""
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +19,8 @@ from chalicelib.domain.policies import TIMING
 from chalicelib.domain.providers import Begun, Fulfillment, Providers
 from chalicelib.domain.settle import settle
 from chalicelib.jobtypes.order_fulfill import JOB_TYPE
-from chalicelib.providers.order_service import LONGEST_WAIT, OrderService
+from chalicelib.providers.http_calls import LONGEST_WAIT
+from chalicelib.providers.order_service import OrderService
 from local.standins import StandIns
 from local.standins.listener import Listener
 from local.standins.wire import Answer, Request
@@ -196,3 +198,29 @@ def test_an_order_of_which_nobody_knows_is_never_parked(stand_ins: StandIns, ser
 
 def test_one_order_is_one_job() -> None:
     assert JOB_TYPE.natural_key(Facts(VENUE, None, {"orderId": "o", "note": "x"}, START)) == ("o",)
+
+
+class Counting(Listener):
+    """Counts the connections that were made to it."""
+
+    opened = 0
+
+    def _serve(self, connection: socket.socket) -> None:
+        self.opened += 1
+        super()._serve(connection)
+
+
+def test_a_connection_that_lay_idle_is_not_used_again() -> None:
+    clock = ManualClock()
+    listener = Counting("127.0.0.1", 0, lambda _: Answer(204, b""))
+    listener.start()
+    service = OrderService(f"http://127.0.0.1:{listener.port}/", Tokens(), clock, call_seconds=2)
+    counts = []
+    for idle in (timedelta(0), timedelta(seconds=10), timedelta(seconds=21)):
+        clock.advance(idle)
+        order = Fulfillment(a_job("job_1").id, VENUE, {"orderId": "o"})
+        service.fulfill(order, key="k", deadline=clock.now() + timedelta(minutes=1))
+        counts.append(listener.opened)
+    service.close()
+    listener.stop()
+    assert counts == [1, 1, 2]
