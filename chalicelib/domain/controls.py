@@ -142,10 +142,11 @@ def hold_for(control: Control, timing: Timing, *, now: datetime, spread: float) 
     """Return how long a held-back job waits; `spread` in [0, 1) keeps the herd from coming back at once.
 
     With no end in sight, or a near one, the message waits in its queue and is back within a minute of the
-    end. With a far one the job is put off until then, by record.
+    end. With a far one the job is put off by record, and looks again every few minutes: a stop may be lifted
+    before its time.
     """
     short = timing.hold_by_visibility * (0.5 + 0.5 * spread)
     if control.until is None or control.until - now <= timing.hold_by_visibility:
         return HeldBack(f"{control.scope}_stopped", short)
     left = control.until - now + timing.hold_by_visibility * spread
-    return HeldBack(f"{control.scope}_stopped", min(left, timing.longest_delay + short))
+    return HeldBack(f"{control.scope}_stopped", min(left, timing.look_after + short))

@@ -176,10 +176,10 @@ def test_ended_controls_outlast_the_longest_window() -> None:
         pytest.param(START + timedelta(seconds=60), 0.0, 30, id="a near end"),
         pytest.param(START + timedelta(seconds=10), 0.5, 45, id="a very near end"),
         pytest.param(START + timedelta(seconds=61), 0.0, 61, id="a far end"),
-        pytest.param(START + timedelta(minutes=10), 0.0, 600, id="ten minutes"),
-        pytest.param(START + timedelta(minutes=10), 0.5, 630, id="ten minutes, spread"),
-        pytest.param(START + timedelta(days=3), 0.0, 930, id="days: put off by a quarter of an hour"),
-        pytest.param(START + timedelta(days=3), 0.5, 945, id="days, spread"),
+        pytest.param(START + timedelta(minutes=4), 0.0, 240, id="four minutes"),
+        pytest.param(START + timedelta(minutes=4), 0.5, 270, id="four minutes, spread"),
+        pytest.param(START + timedelta(days=3), 0.0, 330, id="days: put off by a few minutes"),
+        pytest.param(START + timedelta(days=3), 0.5, 345, id="days, spread"),
     ],
 )
 def test_how_long_a_held_back_job_waits(until: datetime | None, spread: float, seconds: int) -> None:
@@ -197,7 +197,7 @@ def test_a_held_back_job_neither_comes_back_at_once_nor_is_forgotten(
 ) -> None:
     until = None if seconds is None else START + timedelta(seconds=seconds)
     delay = hold_for(a_control(until=until), TIMING, now=START, spread=spread).delay
-    assert timedelta(seconds=30) <= delay <= TIMING.longest_delay + TIMING.hold_by_visibility
+    assert timedelta(seconds=30) <= delay <= TIMING.look_after + TIMING.hold_by_visibility
     if until is not None:
         assert delay <= max(until - START, timedelta(0)) + TIMING.hold_by_visibility
 
