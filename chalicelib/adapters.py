@@ -29,6 +29,7 @@ from chalicelib.domain.ports import (
 from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Providers
 from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
+from chalicelib.domain.standing import Registry
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
@@ -49,6 +50,7 @@ class Adapters:
     """What stands behind the ports."""
 
     store: JobStore
+    registry: Registry
     index: JobIndex
     audit_log: AuditLog
     backlog: Backlog
@@ -82,6 +84,7 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.operation_store import DynamoOperationStore
     from chalicelib.aws.quotas import DynamoQuotas
     from chalicelib.aws.rate_limiter import DynamoLimiter
+    from chalicelib.aws.registry import DynamoRegistry
     from chalicelib.aws.schedule_store import DynamoScheduleStore
     from chalicelib.aws.tables import Tables
 
@@ -93,6 +96,7 @@ def on_aws(settings: Settings) -> Adapters:
     urls = settings.queues.lanes
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
+        registry=DynamoRegistry(clients.dynamodb, tables),
         index=DynamoJobIndex(clients.dynamodb, tables),
         audit_log=DynamoAuditLog(clients.dynamodb, tables),
         backlog=AwsBacklog(clients.sqs, urls, settings.queues.dead_letters, clients.dynamodb, tables),

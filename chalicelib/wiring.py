@@ -106,6 +106,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
     intake = Intake(types)
     submit = Submit(
         store=adapters.store,
+        registry=adapters.registry,
         queue=queue,
         clock=clock,
         chance=adapters.chance,
@@ -174,6 +175,7 @@ def _rate_limits(adapters: Adapters) -> RateLimits:
 def _batch(adapters: Adapters, intake: Intake, submit: Submit, timing: Timing) -> Batch:
     together = SubmitTogether(
         store=adapters.store,
+        registry=adapters.registry,
         queue=adapters.queue,
         clock=adapters.clock,
         chance=adapters.chance,
@@ -214,6 +216,7 @@ def _seals(settings: Settings, adapters: Adapters) -> Mapping[str, Seal]:
 def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -> Execute:
     return Execute(
         store=adapters.store,
+        registry=adapters.registry,
         providers=adapters.providers,
         types=types,
         clock=adapters.clock,

@@ -31,6 +31,7 @@ from tests.fakes_backlog import MemoryBacklog, MemoryEventSources
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_operations import MemoryOperationStore
 from tests.fakes_quotas import MemoryQuotas
+from tests.fakes_registry import MemoryRegistry
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
 
@@ -97,6 +98,7 @@ class Front:
         self.queue = MemoryQueue(self.clock)
         self.limiter = MemoryLimiter()
         self.quotas = MemoryQuotas()
+        self.registry = MemoryRegistry()
         self.schedules.audit = self.store.audit
         self.operations = MemoryOperationStore(self.store.audit)
         self.index = MemoryJobIndex(self.store)
@@ -107,6 +109,7 @@ class Front:
         self.secrets_read = 0
         adapters = Adapters(
             store=self.store,
+            registry=self.registry,
             index=self.index,
             audit_log=MemoryAuditLog(self.store.audit),
             backlog=self.backlog,

@@ -18,6 +18,7 @@ from chalicelib.aws.attributes import Item, Value, moment, number, seconds, text
 from chalicelib.aws.audit_log import noted, write_noted
 from chalicelib.aws.batches import DynamoBatches
 from chalicelib.aws.failures import ConditionRefused, read, write
+from chalicelib.aws.reads import READS, read_items
 from chalicelib.aws.records import CONTROLS_ID, Difference, findable, payload_id
 from chalicelib.aws.statements import Applied, Outcome, Refused, Statement, Unanswered, expression, run
 from chalicelib.aws.tables import ControlRecord, KeyRecord, Tables, connect
@@ -30,9 +31,7 @@ from chalicelib.domain.ports import Change, Entry, KeyTaken, Outdated, Saved, Sa
 
 T = TypeVar("T")
 
-READS = 100  # items that DynamoDB takes in one batch of reads
 SAME_KEY = "(jb = :jb AND ph = :ph AND cr = :cr)"
-ROUNDS = 6  # of a read whose answer is cut: 16 MB each, or a throttled table
 
 
 class DynamoJobStore(DynamoBatches):
@@ -229,15 +228,8 @@ class DynamoJobStore(DynamoBatches):
             )
             if keys
         }
-        found: dict[str, list[Item]] = {self._tables.jobs: [], self._tables.queue_controls: []}
-        for _ in range(ROUNDS):
-            answer = read(self._client.batch_get_item, RequestItems=wanted)
-            for table, items in answer["Responses"].items():
-                found[table].extend(items)
-            wanted = answer.get("UnprocessedKeys") or {}
-            if not wanted:
-                return found[self._tables.jobs], found[self._tables.queue_controls]
-        raise StoreRefused
+        found = read_items(self._client, wanted)
+        return found.get(self._tables.jobs, []), found.get(self._tables.queue_controls, [])
 
     def _expire_payloads(self, changes: Sequence[Change], results: Sequence[SaveResult]) -> None:
         """Let the payloads of ended jobs expire with their records.

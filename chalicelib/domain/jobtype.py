@@ -1,6 +1,6 @@
 """A job type: a named kind of work, all that differs from one to the next, in one row."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from chalicelib.domain.outcome import Outcome
 from chalicelib.domain.policies import TIERS, TIMING, EffectClass, Policy, RetryStrategy, Role, Tier, Timing
 from chalicelib.domain.ports import Clock
 from chalicelib.domain.providers import Begun, Providers
+from chalicelib.domain.standing import Need, Objection
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Work:
 
     `leave` says what it may do about the effect. `begin` writes `begun` to the record and must have been
     called before an effect of class B or C; it may note the provider's object. A type that starts an
-    effect in spite of a LOOK_ONLY leave breaks the contract.
+    effect in spite of a LOOK_ONLY leave breaks the contract. `objections` is what stood in the way of the
+    type's needs when the batch was claimed; who starts an effect looks at them first (`standing.refused`).
     """
 
     job: Job
@@ -39,6 +41,7 @@ class Work:
     clock: Clock
     timing: Timing
     begin: Callable[[str | None], Begun]
+    objections: Sequence[Objection] = ()
 
     def key(self, operation: str) -> str:
         """Return the provider key of an operation: the same for every attempt of a generation."""
@@ -48,6 +51,11 @@ class Work:
         """Whether a look-up that finds nothing proves that there is nothing."""
         doubt = self.job.doubt
         return doubt is None or self.clock.now() - doubt >= self.timing.absence_after
+
+
+def needs_nothing(_venue_id: VenueId, _data: Mapping[str, Any]) -> Sequence[Need]:
+    """Return no needs: most types have none."""
+    return ()
 
 
 Submitters = frozenset[Role]
@@ -75,6 +83,7 @@ class JobType:
     run_time: timedelta  # the longest that one run may take, all its calls together
     submitters: Submitters = EVERY_SUBMITTER
     attempts: int | None = None  # None: the tier's
+    needs: Callable[[VenueId, Mapping[str, Any]], Sequence[Need]] = needs_nothing  # of valid data
     example: Mapping[str, Any] = field(default_factory=dict)
 
     @property

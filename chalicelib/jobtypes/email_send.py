@@ -6,7 +6,7 @@ each. A template takes what it knows of `data` and reads well without any of it;
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.claim import Leave
 from chalicelib.domain.errors import ProviderError
+from chalicelib.domain.job import VenueId
 from chalicelib.domain.jobtype import Facts, JobType, Work
 from chalicelib.domain.keys import digest
 from chalicelib.domain.money import EXPONENTS
 from chalicelib.domain.outcome import Completed, Failure, Outcome, Unknown, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import Mail, Providers
+from chalicelib.domain.standing import Need, ToAddress, mail_address, refused
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -43,6 +45,8 @@ def run(work: Work, providers: Providers) -> Outcome:
     """Render the mail, note on the record that it is about to go, and hand it to SES."""
     if work.leave is not Leave.START:
         return Unknown(Failure("cannot_look_up", "SES does not tell whether a mail has gone out."))
+    if work.objections:
+        return refused(work.objections)
     mail = render(work)
     begun = work.begin(None)
     try:
@@ -128,6 +132,10 @@ def _natural_key(facts: Facts) -> tuple[object, ...]:
     return (data["template"], data["to"], facts.accepted_at.date().isoformat(), digest(data["data"]))
 
 
+def _needs(_: VenueId, data: Mapping[str, Any]) -> Sequence[Need]:
+    return [ToAddress("data.to", mail_address(data["to"]))]
+
+
 def _address(description: str) -> Mapping[str, Any]:
     return {"type": "string", "format": "email", "maxLength": 254, "description": description}
 
@@ -179,6 +187,7 @@ JOB_TYPE = JobType(
     run=run,
     run_time=timedelta(seconds=8),  # a write to the record and one call
     attempts=3,
+    needs=_needs,
     example={
         "to": "ada@example.com",
         "template": "order_confirmation",

@@ -6,6 +6,7 @@ from typing import Any
 
 from chalicelib.domain.errors import (
     AcceptanceUnknown,
+    CallerError,
     Forbidden,
     InvalidRequest,
     Problem,
@@ -157,9 +158,17 @@ class Batch:
         self, order: Order, submissions: Mapping[int, Submission], failed: Mapping[int, QueueServiceError]
     ) -> Done:
         if failed:
+            failed = {**failed, **(self._unmet(submissions) if order.report_all else {})}
             return Done(order, {}, failed, failed_at=min(failed))
         try:
             accepted = self._together.submit(list(submissions.values()))
         except NotTogether as error:
-            return Done(order, {}, {error.place: error.cause}, failed_at=error.place)
+            causes = error.causes if order.report_all else {error.place: error.cause}
+            return Done(order, {}, causes, failed_at=error.place)
         return Done(order, dict(enumerate(accepted)), {})
+
+    def _unmet(self, submissions: Mapping[int, Submission]) -> dict[int, QueueServiceError]:
+        """Return what else is wrong with a batch that is not accepted: the needs of its valid jobs."""
+        places = list(submissions)
+        unmet = self._together.refusals(list(submissions.values()))
+        return {places[at]: error for at, error in unmet.items() if isinstance(error, CallerError)}

@@ -40,8 +40,10 @@ from chalicelib.domain.ports import (
 )
 from chalicelib.domain.providers import Begun, Providers
 from chalicelib.domain.settle import settle
+from chalicelib.domain.standing import Need, Objection, Registry
 from chalicelib.service.admission import Admitted, Gate
 from chalicelib.service.fates import DONE, LEFT, STRAY, Fate, Later, Look, Step, Tell
+from chalicelib.service.needs import unmet
 from chalicelib.service.planning import SOON, Planner
 from chalicelib.service.writing import write
 
@@ -55,6 +57,7 @@ class Held:
     policy: Policy
     payload: Mapping[str, Any]
     receives: int
+    objections: Sequence[Objection]
 
 
 class Execute:
@@ -64,6 +67,7 @@ class Execute:
         self,
         *,
         store: JobStore,
+        registry: Registry,
         providers: Providers,
         types: Mapping[str, JobType],
         clock: Clock,
@@ -74,6 +78,7 @@ class Execute:
         timing: Timing = TIMING,
     ) -> None:
         self._store = store
+        self._registry = registry
         self._providers = providers
         self._types = types
         self._clock = clock
@@ -121,12 +126,26 @@ class Execute:
         payloads = self._payloads(steps)
         missing = {step.change.after.id for step in steps if step.fate is None} - payloads.keys()
         steps = [step for step in steps if step.change.after.id not in missing]
+        objected = self._objections(steps, payloads)
+        unknown = {job_id for job_id, found in objected.items() if found is None}
+        steps = [step for step in steps if step.change.after.id not in unknown]
         fates = {job_id: plan for job_id, plan in plans.items() if not isinstance(plan, Step | Look)}
         fates |= {job_id: self._left_without_payload(job_id) for job_id in missing}
+        fates |= dict.fromkeys(unknown, LEFT)
         fates |= self._move_looks([plan for plan in plans.values() if isinstance(plan, Look)])
         claimed, written = self._write(steps)
         told(fates := fates | written)
-        held = [self._hold(job, payloads[job.id], receives[job.id]) for job in claimed]
+        held = [
+            Held(
+                job,
+                self._types[job.type],
+                self._policies[job.type],
+                payloads[job.id],
+                receives[job.id],
+                objected.get(job.id) or (),
+            )
+            for job in claimed
+        ]
         return fates | self._run_all(held, ends)
 
     def _ask_limiter(self, plans: Iterable[Step | Look | Fate], owner: str, ends: datetime) -> Admitted:
@@ -203,8 +222,23 @@ class Execute:
         self._journal.alarm("payload_missing", jobId=job_id)
         return LEFT
 
-    def _hold(self, job: Job, payload: Mapping[str, Any], receives: int) -> Held:
-        return Held(job, self._types[job.type], self._policies[job.type], payload, receives)
+    def _objections(
+        self, steps: Sequence[Step], payloads: Mapping[JobId, Mapping[str, Any]]
+    ) -> dict[JobId, list[Objection] | None]:
+        """Return what stands in the way of the jobs to run, before any is claimed; None: nobody can tell."""
+        needs: dict[JobId, Sequence[Need]] = {}
+        unread: list[JobId] = []
+        for job in (step.change.after for step in steps if step.fate is None):
+            try:
+                needs[job.id] = self._types[job.type].needs(job.venue_id, payloads[job.id])
+            except (LookupError, TypeError, ValueError):  # data of another version; it holds up no other job
+                self._journal.alarm("needs_unreadable", jobId=job.id, type=job.type)
+                unread.append(job.id)
+        try:
+            return {**unmet(self._registry, needs), **dict.fromkeys(unread)}
+        except StoreError:
+            self._journal.alarm("needs_unanswered")
+            return dict.fromkeys([*(job_id for job_id, found in needs.items() if found), *unread])
 
     # --- running
 
@@ -237,6 +271,7 @@ class Execute:
             clock=self._clock,
             timing=self._timing,
             begin=lambda handle: self._begin(held, handle),
+            objections=held.objections,
         )
         try:
             outcome: object = held.job_type.run(work, self._providers)

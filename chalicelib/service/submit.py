@@ -9,6 +9,7 @@ from chalicelib.domain import keys
 from chalicelib.domain.errors import (
     AcceptanceUnknown,
     BatchPending,
+    InvalidRequest,
     KeyConflict,
     QueueServiceError,
     StoreError,
@@ -20,6 +21,8 @@ from chalicelib.domain.jobtype import Facts, JobType
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import TIMING, Timing
 from chalicelib.domain.ports import Chance, Clock, Entry, JobQueue, JobStore, Journal
+from chalicelib.domain.standing import Registry
+from chalicelib.service.needs import unmet
 from chalicelib.service.sending import send_accepted
 
 TRIES = 3  # how often a lost reply or a race for a released key is tried again before the caller is asked to
@@ -59,6 +62,7 @@ class Acceptance:
         self,
         *,
         store: JobStore,
+        registry: Registry,
         queue: JobQueue,
         clock: Clock,
         chance: Chance,
@@ -66,6 +70,7 @@ class Acceptance:
         timing: Timing,
     ) -> None:
         self._store = store
+        self._registry = registry
         self._queue = queue
         self._clock = clock
         self._chance = chance
@@ -91,6 +96,35 @@ class Acceptance:
             period=job_type.key_period,
             stage=stage,
         )
+
+    def refusals(self, offers: Sequence[tuple[Submission, Key]]) -> dict[int, QueueServiceError]:
+        """Return why submissions cannot be accepted whose needs are not met, by place; before a key is taken.
+
+        One whose key stands for a job is left to its key: what a caller sends once more is answered as it was
+        the first time. A registry that does not answer keeps out all that need something of it.
+        """
+        needs = {
+            place: offer.job_type.needs(offer.venue_id, offer.data) for place, (offer, _) in enumerate(offers)
+        }
+        try:
+            stand_in_the_way = unmet(self._registry, needs)
+        except StoreError as error:
+            return {place: error for place, found in needs.items() if found}
+        refused: dict[int, QueueServiceError] = {}
+        for place, found in stand_in_the_way.items():
+            try:
+                if not self._is_answered(*offers[place]):
+                    refused[place] = InvalidRequest([each.problem for each in found])
+            except StoreError as error:
+                refused[place] = error
+        return refused
+
+    def _is_answered(self, submission: Submission, key: Key) -> bool:
+        """Whether a key says itself what its submission comes to; nothing is taken."""
+        holder = self._store.load_key(key.id)
+        if holder is None:
+            return False
+        return not isinstance(self._judge(holder, key, submission.venue_id), keys.Unfinished | keys.Released)
 
     def hold(self, key: Key, venue_id: VenueId) -> Key | Job:
         """Have the key held for its job, or for one whose acceptance is to be finished; else return its job.
@@ -223,6 +257,7 @@ class Submit:
         self,
         *,
         store: JobStore,
+        registry: Registry,
         queue: JobQueue,
         clock: Clock,
         chance: Chance,
@@ -232,7 +267,13 @@ class Submit:
         self._store = store
         self._clock = clock
         self._steps = Acceptance(
-            store=store, queue=queue, clock=clock, chance=chance, journal=journal, timing=timing
+            store=store,
+            registry=registry,
+            queue=queue,
+            clock=clock,
+            chance=chance,
+            journal=journal,
+            timing=timing,
         )
 
     def submit(self, submission: Submission, *, audit: Callable[[Job], Entry] | None = None) -> Accepted:
@@ -240,10 +281,13 @@ class Submit:
 
         `audit` gives the entry of an operator who makes the job; it is written with the record, or not at all.
 
-        Raises KeyConflict, BatchPending, StoreRefused (nothing was accepted) or AcceptanceUnknown (repeat with
-        the same key).
+        Raises InvalidRequest (a need is not met), KeyConflict, BatchPending, StoreRefused (nothing was
+        accepted) or AcceptanceUnknown (repeat with the same key).
         """
-        return self._submit(submission, self._steps.key(submission), audit)
+        key = self._steps.key(submission)
+        for refusal in self._steps.refusals([(submission, key)]).values():
+            raise refusal
+        return self._submit(submission, key, audit)
 
     def submit_each(self, submissions: Sequence[Submission]) -> list[Accepted | QueueServiceError]:
         """Accept jobs, each by itself, and say of each in order what `submit` returns or raises.
@@ -253,12 +297,17 @@ class Submit:
         """
         begun_at = self._clock.now()
         offers = [(submission, self._steps.key(submission)) for submission in submissions]
+        refused = self._steps.refusals(offers)
         firsts: dict[KeyId, int] = {}
         for place, (_, key) in enumerate(offers):
-            firsts.setdefault(key.id, place)
+            if place not in refused:
+                firsts.setdefault(key.id, place)
         begun = self._begin([offers[place] for place in firsts.values()])
         verdicts: list[Accepted | QueueServiceError] = []
         for place, (submission, key) in enumerate(offers):
+            if place in refused:
+                verdicts.append(refused[place])
+                continue
             first = firsts[key.id]
             if first != place and offers[first][1].payload_hash == key.payload_hash:
                 verdicts.append(_once_more(verdicts[first]))

@@ -4,7 +4,7 @@ Stage, keys, records, flip, and only then the jobs leave the stage and their mes
 the flip leaves nothing that anybody sees; whatever fails after it is made good by `dispatch`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chalicelib.domain.batch import Stage, StageState, abort, flip, open_stage
 from chalicelib.domain.errors import (
@@ -20,17 +20,24 @@ from chalicelib.domain.job import Job, KeyId, StageId, put_on_stage
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import TIMING, Timing
 from chalicelib.domain.ports import Chance, Clock, JobQueue, JobStore, Journal
+from chalicelib.domain.standing import Registry
 from chalicelib.service.submit import PATIENCE, TRIES, Acceptance, Accepted, Submission
 from chalicelib.service.unstage import Unstage
 
 
 class NotTogether(QueueServiceError):
-    """One job of the batch could not be accepted, so none was; `place` is its own, `cause` what was wrong."""
+    """Something kept a job of the batch out, so none was accepted.
 
-    def __init__(self, place: int, cause: QueueServiceError) -> None:
+    `place` is that job's, `cause` what was wrong; `causes` has those of all jobs that are known to be kept out.
+    """
+
+    def __init__(
+        self, place: int, cause: QueueServiceError, *, causes: Mapping[int, QueueServiceError] | None = None
+    ) -> None:
         super().__init__(cause.message)
         self.place = place
         self.cause = cause
+        self.causes = causes or {place: cause}
 
 
 class SubmitTogether:
@@ -40,6 +47,7 @@ class SubmitTogether:
         self,
         *,
         store: JobStore,
+        registry: Registry,
         queue: JobQueue,
         clock: Clock,
         chance: Chance,
@@ -52,7 +60,13 @@ class SubmitTogether:
         self._journal = journal
         self._timing = timing
         self._steps = Acceptance(
-            store=store, queue=queue, clock=clock, chance=chance, journal=journal, timing=timing
+            store=store,
+            registry=registry,
+            queue=queue,
+            clock=clock,
+            chance=chance,
+            journal=journal,
+            timing=timing,
         )
         self._unstage = Unstage(store=store, queue=queue, clock=clock, journal=journal, timing=timing)
 
@@ -65,6 +79,11 @@ class SubmitTogether:
         stage_id = StageId(self._chance.claim_id())
         keys = [self._steps.key(submission, stage=stage_id) for submission in submissions]
         firsts = _firsts(keys)
+        refused = self.refusals(submissions)
+        for place, cause in sorted(refused.items()):
+            if isinstance(cause, StoreError):
+                raise cause
+            raise NotTogether(place, cause, causes=refused)
         stage = self._open(stage_id, [keys[place] for place in firsts.values()])
         try:
             earlier = self._hold(stage, submissions, keys, firsts)
@@ -79,6 +98,10 @@ class SubmitTogether:
         else:
             self._give_up(stage)
         return [_accepted(firsts[key.id], place, jobs, earlier) for place, key in enumerate(keys)]
+
+    def refusals(self, submissions: Sequence[Submission]) -> dict[int, QueueServiceError]:
+        """Return why submissions cannot be accepted whose needs are not met, by place; nothing is written."""
+        return self._steps.refusals([(each, self._steps.key(each)) for each in submissions])
 
     def _open(self, stage_id: StageId, keys: Sequence[Key]) -> Stage:
         stage = open_stage(stage_id, [key.job_id for key in keys], now=self._clock.now(), timing=self._timing)

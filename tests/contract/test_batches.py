@@ -22,6 +22,7 @@ from tests.contract.lives import added, agenda, claimed, read, save
 from tests.contract.sizes import units
 from tests.factories import PAYMENT, VENUE, a_job, a_key
 from tests.fakes import START, ListJournal, ManualClock, SeededChance
+from tests.fakes_registry import MemoryRegistry
 
 LARGE = {**PAYMENT, "description": "x" * 3000}
 STAGE = StageId("stage_1")
@@ -289,8 +290,8 @@ class OnAws:
             "chance": SeededChance(),
             "journal": ListJournal(),
         }
-        self.submit = Submit(**parts)
-        self.together = SubmitTogether(**parts)
+        self.submit = Submit(**parts, registry=MemoryRegistry())
+        self.together = SubmitTogether(**parts, registry=MemoryRegistry())
         self.dispatch = Dispatch(**parts, types=discover(), leases=dynamo.leases)
 
     def jobs(self, count: int = 100, **data: object) -> list[Submission]:

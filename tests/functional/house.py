@@ -44,6 +44,7 @@ from tests.fakes import (
     SeededChance,
     SequentialCrew,
 )
+from tests.fakes_registry import MemoryRegistry
 
 T = TypeVar("T")
 INVOCATION = timedelta(seconds=60)
@@ -275,6 +276,7 @@ class House:
         self.chance = SeededChance()
         self.journal = ListJournal()
         self.store = FaultyStore()
+        self.registry = MemoryRegistry()
         self.queue = FaultyQueue(self.clock)
         self.leases = MemoryLeases()
         self.providers = cast(Providers, SimpleNamespace())
@@ -285,7 +287,12 @@ class House:
         }
         self.types = {**{each.name: each for each in self.of_class.values()}, **(types or {})}
         self._submit = Submit(
-            store=self.store, queue=self.queue, clock=self.clock, chance=self.chance, journal=self.journal
+            store=self.store,
+            registry=self.registry,
+            queue=self.queue,
+            clock=self.clock,
+            chance=self.chance,
+            journal=self.journal,
         )
         self.manage = Manage(
             store=self.store,
@@ -306,6 +313,7 @@ class House:
         )
         self.execute = Execute(
             store=self.store,
+            registry=self.registry,
             providers=self.providers,
             types=self.types,
             clock=self.clock,

@@ -28,6 +28,7 @@ from chalicelib.service.read import Read
 from chalicelib.service.submit import Accepted, Submission, Submit
 from chalicelib.service.submit_together import NotTogether, SubmitTogether
 from tests.fakes import ListJournal, ManualClock, MemoryLeases, SeededChance
+from tests.fakes_registry import MemoryRegistry
 from tests.functional.house import House
 from tests.functional.shaky import Crashed, Fate, ShakyQueue, ShakyStore, Trouble
 
@@ -54,8 +55,8 @@ class Batches:
             "chance": self.chance,
             "journal": self.journal,
         }
-        self.submit = Submit(**parts)
-        self.together = SubmitTogether(**parts)
+        self.submit = Submit(**parts, registry=MemoryRegistry())
+        self.together = SubmitTogether(**parts, registry=MemoryRegistry())
         self.manage = Manage(**parts, types=self.house.types)
         self.dispatch = Dispatch(**parts, types=self.house.types, leases=MemoryLeases())
 

@@ -20,6 +20,7 @@ from chalicelib.service.execute import Execute
 from local.standins import StandIns
 from tests.factories import PAYMENT, a_job
 from tests.fakes import ListJournal, ManualClock, MemoryStore, SeededChance, SequentialCrew
+from tests.fakes_registry import MemoryRegistry
 
 SEEDS = range(1_000 if os.environ.get("QS_FULL") else 50)
 ROUNDS = 400  # of one job until it must have come to rest
@@ -55,6 +56,7 @@ class Life:
         self.store.add(a_job(payload=PAYMENT | {"paymentMethod": method}))
         self.execute = Execute(
             store=self.store,
+            registry=MemoryRegistry(),
             providers=cast(Providers, SimpleNamespace(payments=self.payments)),
             types={JOB_TYPE.name: JOB_TYPE},
             clock=clock,

@@ -21,6 +21,7 @@ from chalicelib.service.schedules import Schedules
 from chalicelib.service.submit import Submit
 from tests.factories import PAYMENT
 from tests.fakes import ListJournal, ManualClock, MemoryLeases, MemoryQueue, MemoryStore, SeededChance
+from tests.fakes_registry import MemoryRegistry
 from tests.fakes_schedules import MemoryScheduleStore
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -78,6 +79,7 @@ class House:
     def __init__(self) -> None:
         self.clock = ManualClock(NOON + timedelta(seconds=1))
         self.store, self.queue = MemoryStore(), MemoryQueue(self.clock)
+        self.registry = MemoryRegistry()
         self.schedules = MemoryScheduleStore(self.store.audit)
         self.journal, self.chance = ListJournal(), SeededChance()
         self.intake = Intake(discover())
@@ -100,7 +102,14 @@ class House:
         store: Any = Watched(self.store, calls)
         schedules: Any = Watched(self.schedules, calls)
         queue: Any = Watched(self.queue, calls)
-        submit = Submit(store=store, queue=queue, clock=self.clock, chance=self.chance, journal=self.journal)
+        submit = Submit(
+            store=store,
+            registry=self.registry,
+            queue=queue,
+            clock=self.clock,
+            chance=self.chance,
+            journal=self.journal,
+        )
         return RunSchedules(
             schedules=schedules,
             store=store,

@@ -1,6 +1,6 @@
 """The ports over the in-memory adapters, with the storm in between: refused, reply lost, crashed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -16,9 +16,11 @@ from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Change, Entry, KeyTaken, Message, Received, SaveResult, Unsure
 from chalicelib.domain.ratelimit import Admission, Ask, Bucket
 from chalicelib.domain.search import DeadLetter, Partition, Upcoming
+from chalicelib.domain.standing import Need, Standing
 from tests.fakes import MemoryLeases, MemoryStore
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_operations import MemoryOperationStore
+from tests.fakes_registry import MemoryRegistry
 from tests.fakes_search import MemoryJobIndex
 from tests.simulation.invariants import WatchedStore
 from tests.simulation.world import MINUTE, Process, World
@@ -454,3 +456,17 @@ def _moved(change: Change) -> str:
         f" attempts {after.attempts}/{after.max_attempts} fence {after.fence}"
         f"{' doubt' if after.doubt else ''}{' begun' if after.begun else ''} looks {after.looks}"
     )
+
+
+class SimRegistry:
+    """The registry as one process sees it."""
+
+    def __init__(self, process: Process, memory: MemoryRegistry) -> None:
+        self._process = process
+        self._memory = memory
+
+    def look_up(self, needs: Collection[Need]) -> Standing:
+        self._process.before("look up needs")
+        if self._process.world.strikes("refuse"):
+            raise StoreRefused
+        return self._memory.look_up(needs)

@@ -21,7 +21,16 @@ from chalicelib.service.submit_together import NotTogether, SubmitTogether
 from chalicelib.worker import Worker
 from tests.fakes import MemoryLeases
 from tests.fakes_limiter import MemoryLimiter
-from tests.simulation.adapters import SimInbox, SimLeases, SimLimiter, SimQueue, SimQueues, SimStore
+from tests.fakes_registry import MemoryRegistry
+from tests.simulation.adapters import (
+    SimInbox,
+    SimLeases,
+    SimLimiter,
+    SimQueue,
+    SimQueues,
+    SimRegistry,
+    SimStore,
+)
 from tests.simulation.invariants import Answered, Watch, WatchedStore
 from tests.simulation.operators import Operators
 from tests.simulation.providers import MINT, WEBHOOK, Provided, SimProviders, Violation
@@ -70,6 +79,7 @@ class Schedule:
         chance = self.world.chance
         self.world.faults_left = chance.choice((0, 2, 5, 10, 20))
         self.world.storm_ends = chance.choice((2 * MINUTE, 10 * MINUTE, 40 * MINUTE, 30 * HOUR))
+        self.registry = MemoryRegistry()
         self.job_type = TYPES[kind]
         self.types = {self.job_type.name: self.job_type}
         self.provided = Provided(self.world, self._leased)
@@ -191,6 +201,7 @@ class Schedule:
             store = SimStore(process, self.store)
             use_case = Submit(
                 store=store,
+                registry=SimRegistry(process, self.registry),
                 queue=SimQueue(process, self.queues),
                 clock=process,
                 chance=process,
@@ -275,6 +286,7 @@ class Schedule:
             nonlocal done
             use_case = Submit(
                 store=SimStore(process, self.store),
+                registry=SimRegistry(process, self.registry),
                 queue=SimQueue(process, self.queues),
                 clock=process,
                 chance=process,
@@ -313,6 +325,7 @@ class Schedule:
             nonlocal answered
             use_case = SubmitTogether(
                 store=store,
+                registry=SimRegistry(process, self.registry),
                 queue=SimQueue(process, self.queues),
                 clock=process,
                 chance=process,
@@ -389,6 +402,7 @@ class Schedule:
     def _worker(self, process: Process, tier: Tier, lane: Lane) -> Worker:
         execute = Execute(
             store=SimStore(process, self.store),
+            registry=SimRegistry(process, self.registry),
             providers=SimProviders(process, self.provided),
             types=self.types,
             clock=process,

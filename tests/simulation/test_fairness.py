@@ -16,6 +16,7 @@ from chalicelib.worker import Worker
 from tests.factories import a_job
 from tests.fakes import MemoryStore
 from tests.fakes_limiter import MemoryLimiter
+from tests.fakes_registry import MemoryRegistry
 from tests.simulation.adapters import SimLimiter, SimStore
 from tests.simulation.world import SECOND, Process, World
 
@@ -127,6 +128,7 @@ class Sale:
         in_hand = {job_id: (venue, job_id) for venue, job_id in batch}
         execute = Execute(
             store=SimStore(process, self.store),
+            registry=MemoryRegistry(),
             providers=Mails(process),  # type: ignore[arg-type]  # mails alone
             types={MAIL.name: MAIL},
             clock=process,
