@@ -26,7 +26,7 @@ from chalicelib.domain.ports import (
     Limiter,
     Quotas,
 )
-from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Providers
+from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Payouts, Providers
 from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
 from chalicelib.domain.standing import Registry
@@ -165,8 +165,13 @@ class LiveProviders:
 
     @property
     def payments(self) -> Payments:
-        """Stripe; raises StoreError when its key cannot be read."""
+        """Stripe's intents and refunds."""
         return self._once("payments", self._stripe)
+
+    @property
+    def payouts(self) -> Payouts:
+        """Stripe's payouts and transfers."""
+        return self._once("payouts", self._stripe_payouts)
 
     @property
     def mailer(self) -> Mailer:
@@ -196,8 +201,15 @@ class LiveProviders:
             return cast(Payments, Unconfigured("Stripe"))
         from chalicelib.providers.stripe_payments import StripePayments
 
-        key = self._teller(stripe.secret_key)(False)
-        return StripePayments(key, self._clock, api_base=stripe.api_base)
+        return StripePayments(self._teller(stripe.secret_key), self._clock, api_base=stripe.api_base)
+
+    def _stripe_payouts(self) -> Payouts:
+        stripe = self._settings.stripe
+        if stripe is None:
+            return cast(Payouts, Unconfigured("Stripe"))
+        from chalicelib.providers.stripe_payouts import StripePayouts
+
+        return StripePayouts(self._teller(stripe.secret_key), self._clock, api_base=stripe.api_base)
 
     def _ses(self) -> Mailer:
         sender = self._settings.ses_sender

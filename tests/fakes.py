@@ -33,6 +33,11 @@ START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 APART_ABOVE = 1024  # bytes of payload
 
 
+def told(secret: str) -> Callable[[bool], str]:
+    """Return what tells a secret that nobody replaces."""
+    return lambda _: secret
+
+
 class ManualClock:
     """A clock that a test moves."""
 

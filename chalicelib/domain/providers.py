@@ -53,6 +53,8 @@ class Intent:
     error_code: str | None
     error_message: str | None
     reference: str | None  # the provider's request id
+    job_id: str | None = None  # the job that made it, and its venue; None where it names none
+    venue_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Payments(Protocol):
     """Card payments. Check and start are one step: a call that cannot end by `deadline` raises NotSent.
 
     `create`, `confirm`, `cancel` and `refund` have an effect and raise any ProviderError; the others only read
-    and raise NotSent or TurnedAway, `transaction` Declined as well.
+    and raise NotSent or TurnedAway, `known` and `transaction` Declined as well.
     """
 
     def create(self, order: PaymentOrder, *, key: str, deadline: datetime) -> Intent:
@@ -105,6 +107,10 @@ class Payments(Protocol):
         """Read an intent."""
         ...
 
+    def known(self, intent_id: str, *, deadline: datetime) -> Intent:
+        """Read an intent that somebody else has named; raises Declined where there is none."""
+        ...
+
     def find(self, customer: str, job_id: JobId, *, since: datetime, deadline: datetime) -> Intent | None:
         """Look through all of a customer's intents since a moment for the one of a job; all pages are read."""
         ...
@@ -119,6 +125,45 @@ class Payments(Protocol):
 
     def find_refund(self, transaction_id: str, job_id: JobId, *, deadline: datetime) -> Refund | None:
         """Look through all refunds of a transaction for the one of a job; all pages are read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutOrder:
+    """What a payout job asks for; frozen across attempts and generations.
+
+    To `destination`, a connected account, it is a transfer; without one a payout to the platform's bank.
+    """
+
+    job_id: JobId
+    money: Money
+    destination: str | None
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Payout:
+    """A payout or a transfer as the provider told it.
+
+    `status` is Stripe's word; a transfer has none of its own and is `created` or `reversed`.
+    """
+
+    id: str
+    status: str
+
+
+class Payouts(Protocol):
+    """Money to venues. Check and start are one step: a call that cannot end by `deadline` raises NotSent."""
+
+    def pay_out(self, order: PayoutOrder, *, key: str, deadline: datetime) -> Payout:
+        """Create the one payout, or transfer, of a job; raises any ProviderError."""
+        ...
+
+    def find_payout(self, order: PayoutOrder, *, since: datetime, deadline: datetime) -> Payout | None:
+        """Look through all payouts since a moment, or all transfers of its group, for the one of a job.
+
+        All pages are read. Raises NotSent or TurnedAway.
+        """
         ...
 
 
@@ -190,6 +235,11 @@ class Providers(Protocol):
     @property
     def payments(self) -> Payments:
         """Card payments."""
+        ...
+
+    @property
+    def payouts(self) -> Payouts:
+        """Money to the venues."""
         ...
 
     @property

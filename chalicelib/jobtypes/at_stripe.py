@@ -1,20 +1,38 @@
-"""What the job types at Stripe share: fields of their payloads, and what an absence says."""
+"""What the job types at Stripe share: fields of their payloads, whose things are, what an absence says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from chalicelib.domain.claim import Leave
-from chalicelib.domain.errors import ProviderError
+from chalicelib.domain.errors import Declined, ProviderError
 from chalicelib.domain.jobtype import Work
 from chalicelib.domain.money import EXPONENTS, LEAST_AMOUNT, MOST_AMOUNT
 from chalicelib.domain.outcome import Failure, Retry
+from chalicelib.domain.providers import Intent, Transaction
+
+Named = TypeVar("Named", Intent, Transaction)
 
 MAY_START = frozenset({Leave.START, Leave.REPEAT})
+NOT_THERE = Failure("resource_missing", "The venue has no payment of this id.")
 
 # Stripe wants the last digit of three decimals to be 0, and counts these two otherwise than ISO 4217 does.
 THREE_DECIMALS = sorted(code for code, exponent in EXPONENTS.items() if exponent == 3)
 NOT_CHARGED = ["MGA", "UGX"]
+
+
+def of_venue(work: Work, read: Callable[[], Named]) -> Named | None:
+    """Read what a payload names, if it is the venue's or names none; a foreign one is as good as unknown.
+
+    Raises what `read` raises, but for the answer that there is no such thing.
+    """
+    try:
+        found = read()
+    except Declined as error:
+        if error.reason != NOT_THERE.code:
+            raise
+        return None
+    return found if found.venue_id in (None, work.job.venue_id) else None
 
 
 def absent(work: Work, failure: Failure) -> Retry:

@@ -1,8 +1,7 @@
 """payment.refund: give back a part or all of a charge, at Stripe.
 
-Class A: a call whose answer was lost is repeated with the same key while that is young, else the refund is
-looked for among all those of its transaction, by the job id in its metadata. Stripe takes a refund in the
-currency of its charge and knows no venues, so the transaction is read first: one in another currency, or of
+It is looked for among all refunds of its transaction, by the job id in its metadata. Stripe takes a refund in
+the currency of its charge and knows no venues, so the transaction is read first: one in another currency, or of
 another venue, is refused before anything moves. A transaction that names no venue was charged by someone else
 than this service, and whoever knows its id may refund it. Completed is a refund that exists; `status` says how
 far it is.
@@ -13,81 +12,41 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from chalicelib.domain.claim import Leave
-from chalicelib.domain.errors import Ambiguous, ProviderError
 from chalicelib.domain.jobtype import Facts, JobType, Work
-from chalicelib.domain.outcome import Completed, Failure, Outcome, Refused, outcome_of
+from chalicelib.domain.outcome import Completed, Failure, Outcome
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import Money, Payments, Providers, Refund, RefundOrder
-from chalicelib.jobtypes.at_stripe import (
-    CURRENCY,
-    MAY_START,
-    WHOLE_TENS,
-    absent,
-    amount,
-    failure_of,
-)
+from chalicelib.jobtypes.at_stripe import CURRENCY, NOT_THERE, WHOLE_TENS, amount, of_venue
+from chalicelib.jobtypes.making import Making, make_once
 
 
 def run(work: Work, providers: Providers) -> Outcome:
     """Make the job's one refund, or find the one that there is."""
-    payments = providers.payments
-    try:
-        found = None if _its_key_keeps_it_one(work) else _find(work, payments)
-        if found is not None:
-            return _made(found)
-        if not (work.leave in MAY_START or (work.leave is Leave.LOOK_UP and work.absence_counts())):
-            return absent(work, Failure("not_found", "Stripe has no refund for this job."))
-        no = _objection(work, payments)
-    except ProviderError as error:
-        return outcome_of(error)
-    return Refused(no) if no is not None else _create(work, payments)
-
-
-def _its_key_keeps_it_one(work: Work) -> bool:
-    return work.leave in MAY_START and work.job.generation == 0
-
-
-def _find(work: Work, payments: Payments) -> Refund | None:
-    return payments.find_refund(work.data["transactionId"], work.job.id, deadline=work.deadline)
+    payments, transaction = providers.payments, work.data["transactionId"]
+    return make_once(
+        work,
+        Making(
+            operation="refund",
+            make=lambda key: payments.refund(_order(work), key=key, deadline=work.deadline),
+            find=lambda: payments.find_refund(transaction, work.job.id, deadline=work.deadline),
+            made=_made,
+            found=_made,
+            missing=Failure("not_found", "Stripe has no refund for this job."),
+            objection=lambda: _objection(work, payments),
+        ),
+    )
 
 
 def _objection(work: Work, payments: Payments) -> Failure | None:
-    """Say why this transaction may not be refunded by this job; a foreign one is as good as unknown."""
-    transaction = payments.transaction(work.data["transactionId"], deadline=work.deadline)
-    if transaction.venue_id not in (None, work.job.venue_id):
-        return Failure("resource_missing", "The venue has no transaction of this id.")
+    """Say why this transaction may not be refunded by this job."""
+    transaction = of_venue(
+        work, lambda: payments.transaction(work.data["transactionId"], deadline=work.deadline)
+    )
+    if transaction is None:
+        return NOT_THERE
     if transaction.currency != work.data["currency"]:
         return Failure("currency_mismatch", "The transaction was charged in another currency.")
     return None
-
-
-def _create(work: Work, payments: Payments, operation: str = "refund") -> Outcome:
-    """Create the refund; an answer of Stripe's is definitive, as it is to this job's own key."""
-    try:
-        refund = payments.refund(_order(work), key=work.key(operation), deadline=work.deadline)
-    except Ambiguous as error:
-        return _look_behind(work, payments, error, operation) if error.replayed else outcome_of(error)
-    except ProviderError as error:
-        return outcome_of(error, answered_key=True)
-    return _made(refund)
-
-
-def _look_behind(work: Work, payments: Payments, error: Ambiguous, operation: str) -> Outcome:
-    """A kept 5xx says nothing of the refund and will never say more: look for it in the same run.
-
-    Once it is proven that there is none, that key can make none either: the job goes on under its second and
-    last one, frozen like the first.
-    """
-    try:
-        found = _find(work, payments)
-    except ProviderError as failed:
-        return outcome_of(failed)
-    if found is not None:
-        return _made(found)
-    if operation == "refund" and work.absence_counts() and work.leave in MAY_START:
-        return _create(work, payments, "refund-anew")
-    return absent(work, failure_of(error))
 
 
 def _made(refund: Refund) -> Completed:

@@ -13,9 +13,11 @@ import pytest
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.providers import Intent, Money, PaymentOrder, RefundOrder
-from chalicelib.providers.stripe_payments import CALL_TIME, StripePayments
+from chalicelib.providers.stripe_account import CALL_TIME
+from chalicelib.providers.stripe_payments import StripePayments
 from local.standins import StandIns
 from tests.contract.counterparts import Counterpart, NotInstalled, localstripe
+from tests.fakes import told
 
 SECRET = "sk_test_12345"
 _numbers = count(1)
@@ -93,7 +95,7 @@ def account(request: pytest.FixtureRequest) -> Iterator[Account]:
         customer = post(f"{url}/v1/customers", {"email": "ada@example.com"})
     else:
         url, customer = request.getfixturevalue("standing_in").url, "cus_1"
-    payments = StripePayments(SECRET, Now(), api_base=url)
+    payments = StripePayments(told(SECRET), Now(), api_base=url)
     yield Account(url, payments, customer)
     payments.close()
 
@@ -101,7 +103,7 @@ def account(request: pytest.FixtureRequest) -> Iterator[Account]:
 @pytest.fixture
 def ours(standing_in: StandIns) -> Iterator[Account]:
     """Return an account of the stand-in alone: what is tested on it localstripe does not have."""
-    payments = StripePayments(SECRET, Now(), api_base=standing_in.url)
+    payments = StripePayments(told(SECRET), Now(), api_base=standing_in.url)
     yield Account(standing_in.url, payments, "cus_1")
     payments.close()
 
@@ -164,7 +166,7 @@ def test_payment_method_that_does_not_exist_is_declined(account: Account) -> Non
 
 
 def test_bad_secret_is_turned_away(account: Account) -> None:
-    payments = StripePayments("bad", Now(), api_base=account.url)
+    payments = StripePayments(told("bad"), Now(), api_base=account.url)
     with pytest.raises(TurnedAway) as caught:
         payments.create(account.order(), key="k", deadline=soon())
     payments.close()

@@ -16,7 +16,7 @@ from chalicelib.jobtypes.payment_process import JOB_TYPE
 from chalicelib.providers.stripe_payments import StripePayments
 from local.standins import StandIns
 from tests.factories import PAYMENT, a_job
-from tests.fakes import START, ManualClock
+from tests.fakes import START, ManualClock, told
 
 YOUNG, OLD = timedelta(seconds=10), TIMING.absence_after  # how long a job has been in doubt
 CALL_SECONDS = 0.4  # until the client gives up; the stand-in is silent for longer
@@ -34,7 +34,9 @@ class Shop:
     def __init__(self, stand_ins: StandIns, clock: ManualClock) -> None:
         self.stand_ins = stand_ins
         self.clock = clock
-        self.payments = StripePayments("sk_test_1", clock, api_base=stand_ins.url, call_seconds=CALL_SECONDS)
+        self.payments = StripePayments(
+            told("sk_test_1"), clock, api_base=stand_ins.url, call_seconds=CALL_SECONDS
+        )
         self.data = dict(PAYMENT)
         self.job = replace(a_job(), processed_at=clock.now(), key_used_at=clock.now())
 

@@ -16,7 +16,6 @@ from chalice.test import HTTPResponse
 from app import app
 from chalicelib import wiring
 from chalicelib.domain.job import JobId, State, UserId
-from chalicelib.domain.jobtype import PLATFORM_ONLY, JobType
 from chalicelib.domain.operation import Status
 from chalicelib.domain.policies import Role
 from chalicelib.jobtypes import discover
@@ -154,18 +153,12 @@ SUBMITTED_BY: dict[str, str] = {
     "email.send": "venues",
     "analytics.track": "venues",
     "order.fulfill": "platform",
+    "payment.retry": "venues",
     "payment.payout": "platform",
 }
 
 
-def types() -> dict[str, JobType]:
-    """Return the job types that there are, and payouts, which venues may not submit."""
-    found = dict(discover())
-    payout = replace(found["payment.process"], name="payment.payout", aliases=(), submitters=PLATFORM_ONLY)
-    return {"payment.payout": payout, **found}
-
-
-TYPES = types()
+TYPES = discover()
 CELLS = list(product(Role, VENUES))
 
 

@@ -27,14 +27,14 @@ from chalicelib.domain.ports import Entry
 from chalicelib.domain.providers import Providers
 from chalicelib.http import errors
 from chalicelib.observability import PowertoolsJournal
-from chalicelib.providers import stripe_payments
+from chalicelib.providers import stripe_account
 from chalicelib.providers.stripe_payments import StripePayments
 from chalicelib.service import manage, problems, read, sending, submit
 from chalicelib.worker import FunctionFailed
 from local.standins import StandIns
 from tests import fakes
 from tests.canaries import MAIL, PERSON, STRIPE_KEY, Walk, leaks, types
-from tests.fakes import ListJournal, ManualClock, MemoryStore
+from tests.fakes import ListJournal, ManualClock, MemoryStore, told
 from tests.fakes_quotas import MemoryQuotas
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
@@ -92,7 +92,7 @@ class House:
     def __init__(self, stand_ins: StandIns, style: str = "json") -> None:
         self.journal = LoudJournal(style)
         clock = ManualClock()
-        self.payments = StripePayments(STRIPE_KEY, clock, api_base=stand_ins.url)
+        self.payments = StripePayments(told(STRIPE_KEY), clock, api_base=stand_ins.url)
         mailer = SesMailer(RudeSes(), "tickets@sender.example", clock)
         providers = cast(Providers, SimpleNamespace(payments=self.payments, mailer=mailer))
         self.front = Front(types=types(), clock=clock, journal=self.journal, providers=providers)
@@ -218,7 +218,7 @@ def answer_with_what_an_exception_says(patch: pytest.MonkeyPatch) -> None:
 
 
 def keep_what_stripe_says(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(stripe_payments, "_translate", lambda error: Declined("no", str(error.user_message)))
+    patch.setattr(stripe_account, "_translate", lambda error: Declined("no", str(error.user_message)))
 
 
 def keep_what_ses_says(patch: pytest.MonkeyPatch) -> None:

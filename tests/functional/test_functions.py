@@ -26,6 +26,9 @@ from chalicelib.domain.providers import (
     Orders,
     PaymentOrder,
     Payments,
+    Payout,
+    PayoutOrder,
+    Payouts,
     Refund,
     RefundOrder,
     Transaction,
@@ -76,6 +79,9 @@ class Till:
     def retrieve(self, intent_id: str, *, deadline: datetime) -> Intent:
         raise AssertionError("There is nothing to retrieve.")
 
+    def known(self, intent_id: str, *, deadline: datetime) -> Intent:
+        raise AssertionError("Nothing is to be retried.")
+
     def find(self, customer: str, job_id: JobId, *, since: datetime, deadline: datetime) -> Intent | None:
         raise AssertionError("There is nothing to look for.")
 
@@ -87,6 +93,20 @@ class Till:
 
     def find_refund(self, transaction_id: str, job_id: JobId, *, deadline: datetime) -> Refund | None:
         raise AssertionError("There is no refund to look for.")
+
+
+class Bank:
+    """Payouts that are made at once."""
+
+    def __init__(self) -> None:
+        self.orders: list[PayoutOrder] = []
+
+    def pay_out(self, order: PayoutOrder, *, key: str, deadline: datetime) -> Payout:
+        self.orders.append(order)
+        return Payout("tr_1", "created")
+
+    def find_payout(self, order: PayoutOrder, *, since: datetime, deadline: datetime) -> Payout | None:
+        raise AssertionError("There is no payout to look for.")
 
 
 class Postbox:
@@ -125,6 +145,7 @@ class Warehouse:
 @dataclass
 class Both:
     payments: Payments = field(default_factory=Till)
+    payouts: Payouts = field(default_factory=Bank)
     mailer: Mailer = field(default_factory=Postbox)
     analytics: Analytics = field(default_factory=Bus)
     orders: Orders = field(default_factory=Warehouse)

@@ -19,7 +19,7 @@ from chalicelib.providers.stripe_payments import StripePayments
 from chalicelib.service.intake import Schema
 from local.standins import StandIns
 from tests.factories import PAYMENT, VENUE, a_job
-from tests.fakes import START, ManualClock
+from tests.fakes import START, ManualClock, told
 from tests.functional.shop import CALL_SECONDS, OLD, YOUNG
 
 LOOKING = [Leave.LOOK_UP, Leave.LOOK_ONLY]
@@ -33,7 +33,9 @@ class Desk:
     def __init__(self, stand_ins: StandIns, clock: ManualClock) -> None:
         self.stand_ins = stand_ins
         self.clock = clock
-        self.payments = StripePayments("sk_test_1", clock, api_base=stand_ins.url, call_seconds=CALL_SECONDS)
+        self.payments = StripePayments(
+            told("sk_test_1"), clock, api_base=stand_ins.url, call_seconds=CALL_SECONDS
+        )
         intent = self.charge(VENUE)
         self.charge_id = intent.charge_id or ""
         self.data: dict[str, Any] = {

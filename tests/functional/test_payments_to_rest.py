@@ -19,7 +19,7 @@ from chalicelib.providers.stripe_payments import StripePayments
 from chalicelib.service.execute import Execute
 from local.standins import StandIns
 from tests.factories import PAYMENT, a_job
-from tests.fakes import ListJournal, ManualClock, MemoryStore, SeededChance, SequentialCrew
+from tests.fakes import ListJournal, ManualClock, MemoryStore, SeededChance, SequentialCrew, told
 from tests.fakes_registry import MemoryRegistry
 
 SEEDS = range(1_000 if os.environ.get("QS_FULL") else 50)
@@ -49,7 +49,7 @@ class Life:
         self.random = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self.stand_ins = stand_ins
         self.clock = clock
-        self.payments = StripePayments("sk_test_1", clock, api_base=stand_ins.url, call_seconds=0.1)
+        self.payments = StripePayments(told("sk_test_1"), clock, api_base=stand_ins.url, call_seconds=0.1)
         self.store = MemoryStore()
         method = self.random.choice(METHODS)
         self.id = a_job().id

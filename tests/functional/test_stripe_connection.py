@@ -18,9 +18,10 @@ from cryptography.x509.oid import NameOID
 from chalicelib.domain.errors import Ambiguous, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.providers import Intent, Money, PaymentOrder
-from chalicelib.providers.stripe_payments import SENTENCES, StripePayments
+from chalicelib.providers.stripe_account import SENTENCES
+from chalicelib.providers.stripe_payments import StripePayments
 from local.standins import StandIns
-from tests.fakes import START, ManualClock
+from tests.fakes import START, ManualClock, told
 
 DEADLINE = START + timedelta(minutes=1)
 Talk = Callable[[socket.socket], None]
@@ -32,7 +33,7 @@ def create(payments: StripePayments, key: str = "k") -> Intent:
 
 
 def error_at(url: str) -> ProviderError:
-    payments = StripePayments("sk_test_1", ManualClock(), api_base=url, call_seconds=1.0)
+    payments = StripePayments(told("sk_test_1"), ManualClock(), api_base=url, call_seconds=1.0)
     with closing(payments), pytest.raises(ProviderError) as caught:
         create(payments)
     return caught.value
@@ -137,7 +138,7 @@ def test_request_that_was_not_taken_up_is_turned_away(status: str, reason: str) 
 
 
 def test_threads_of_a_batch_share_one_client(stand_ins: StandIns) -> None:
-    payments = StripePayments("sk_test_1", ManualClock(), api_base=stand_ins.url)
+    payments = StripePayments(told("sk_test_1"), ManualClock(), api_base=stand_ins.url)
     keys = [f"k{number}" for number in range(60)]
     with closing(payments), ThreadPoolExecutor(10) as crew:
         intents = list(crew.map(lambda key: create(payments, key), keys))
@@ -151,7 +152,7 @@ def test_no_netrc_takes_the_place_of_our_key(
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    payments = StripePayments("sk_test_1", ManualClock(), api_base=stand_ins.url)
+    payments = StripePayments(told("sk_test_1"), ManualClock(), api_base=stand_ins.url)
     with closing(payments):
         assert create(payments).status == "succeeded"
 

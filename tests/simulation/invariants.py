@@ -155,7 +155,8 @@ class Watch:
                 raise Violation(f"1: {job.id} expired after {lasted}, pauses left out")
         happened = bool(self.provided.effects.get(job.id))
         dead = job.state in (State.FAILED, State.CANCELLED)
-        if job.state is State.COMPLETED and not happened and job.id not in self.vouched:
+        charged = self.provided.is_charged((job.payload or {}).get("paymentIntentId"))  # by another retry of it
+        if job.state is State.COMPLETED and not (happened or charged) and job.id not in self.vouched:
             raise Violation(f"7: {job.id} is completed and nothing has happened")
         if self.effect_class is not EffectClass.RECEIVER_DEDUPS and dead:
             if happened:

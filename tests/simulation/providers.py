@@ -6,6 +6,7 @@ A provider is where invariant 8 is watched: it knows whether an effect is in dou
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 from chalicelib.domain.claim import Leave
@@ -20,12 +21,16 @@ from chalicelib.domain.providers import (
     Fulfillment,
     Intent,
     Mail,
+    Money,
     PaymentOrder,
+    Payout,
+    PayoutOrder,
     Providers,
     Refund,
     RefundOrder,
     Transaction,
 )
+from chalicelib.jobtypes import discover
 from tests.simulation.world import HOUR, MINUTE, SECOND, Process, World
 
 CALL = timedelta(seconds=10)
@@ -88,6 +93,11 @@ class Provided:
             self.doubts.pop(job_id, None)
             self.doubts_since.pop(job_id, None)
 
+    def is_charged(self, intent_id: str | None) -> bool:
+        """Say whether an intent that jobs may name has been charged, whichever job it was."""
+        intent = self.intents.get(intent_id or "")
+        return intent is not None and intent.status == "succeeded"
+
     def certain(self, job_id: JobId) -> None:
         """Forget a doubt that a definitive answer or a look-up has cleared."""
         if self.pending_effects.get(job_id, 0) <= self.world.now:
@@ -101,11 +111,11 @@ class Provided:
 
 @dataclass
 class SimIntent:
-    """A PaymentIntent in the provider's books, or a refund."""
+    """A PaymentIntent in the provider's books, a refund or a payout."""
 
     id: str
-    job_id: JobId
-    order: PaymentOrder | RefundOrder  # a refund's is made at once or refused, and is no object then
+    job_id: JobId  # that made it; others may charge it
+    order: PaymentOrder | RefundOrder | PayoutOrder  # all but the first are made at once, or are no object
     status: str
     error: str | None = None
     answer: Any = None
@@ -175,6 +185,9 @@ class SimPayments(Caller):
 
         return self._keyed(order.job_id, key, deadline, make)
 
+    def known(self, intent_id: str, *, deadline: datetime) -> Intent:
+        raise AssertionError("Only a retry names an intent; see SimRetries.")
+
     def confirm(self, intent_id: str, payment_method: str, *, key: str, deadline: datetime) -> Intent:
         intent = self.provided.intents[intent_id]
         return self._keyed(intent.job_id, key, deadline, lambda: intent)
@@ -205,20 +218,36 @@ class SimPayments(Caller):
         return Transaction(transaction_id, "EUR", None)
 
     def refund(self, order: RefundOrder, *, key: str, deadline: datetime) -> Refund:
-        def make() -> SimIntent:
-            intent = SimIntent(f"re_{len(self.provided.intents) + 1}", order.job_id, order, "new")
-            self.provided.intents[intent.id] = intent
-            return intent
-
-        made = self._keyed(order.job_id, key, deadline, make)
+        made = self._made_at_once(order, key, deadline)
         return Refund(made.id, made.status)
 
     def find_refund(self, transaction_id: str, job_id: JobId, *, deadline: datetime) -> Refund | None:
+        found = self._find(job_id, deadline)
+        return Refund(found.id, found.status) if found else None
+
+    def pay_out(self, order: PayoutOrder, *, key: str, deadline: datetime) -> Payout:
+        made = self._made_at_once(order, key, deadline)
+        return Payout(made.id, made.status)
+
+    def find_payout(self, order: PayoutOrder, *, since: datetime, deadline: datetime) -> Payout | None:
+        found = self._find(order.job_id, deadline)
+        return Payout(found.id, found.status) if found else None
+
+    def _made_at_once(self, order: RefundOrder | PayoutOrder, key: str, deadline: datetime) -> Intent:
+        def make() -> SimIntent:
+            made = SimIntent(f"once_{len(self.provided.intents) + 1}", order.job_id, order, "new")
+            self.provided.intents[made.id] = made
+            return made
+
+        return self._keyed(order.job_id, key, deadline, make)
+
+    def _find(self, job_id: JobId, deadline: datetime) -> SimIntent | None:
+        """Look through what is made at once for that of a job; what was declined is no object."""
         self.read(deadline)
         of_job = [each for each in self.provided.intents.values() if each.job_id == job_id]
-        found = [each for each in of_job if each.status == "succeeded"]
-        self._looked_up(job_id, found[0] if found else None)
-        return Refund(found[0].id, found[0].status) if found else None
+        found = next((each for each in of_job if each.status == "succeeded"), None)
+        self._looked_up(job_id, found)
+        return found
 
     def _looked_up(self, job_id: JobId, intent: SimIntent | None) -> None:
         """A look-up is definitive about an intent that is there; absence counts only after five minutes."""
@@ -268,6 +297,8 @@ class SimPayments(Caller):
             raise Ambiguous("server_error", "The provider failed.", replayed=replayed and stored.kind == "500")
         provided.certain(job_id)
         intent = provided.intents[cast(str, stored.intent)]
+        if stored.kind == "unexpected":
+            raise TurnedAway("payment_intent_unexpected_state", "The payment has moved on since it was read.")
         if stored.kind == "declined":
             raise Declined("card_declined", "The card was declined.", handle=intent.id)
         return _told(intent) if not replayed else replace(_told(intent), status=cast(str, stored.kind))
@@ -285,40 +316,69 @@ class SimPayments(Caller):
         if intent.status in ("succeeded", "canceled"):
             answer.kind = "succeeded" if intent.status == "succeeded" else "declined"
             return
+        if intent.status == "processing":
+            answer.kind = "unexpected"  # somebody else has it charged at this moment
+            return
         draw = world.fate()
         if draw < 0.15:
             intent.status, intent.error, answer.kind = "requires_payment_method", "card_declined", "declined"
-        elif isinstance(intent.order, RefundOrder):
+        elif not isinstance(intent.order, PaymentOrder):
             intent.status = answer.kind = "succeeded"
             self.provided.effect(job_id, intent.id)
         elif draw < 0.25:
             intent.status = answer.kind = "processing"
-            self._later(intent, world.chance.choice((30 * SECOND, 8 * MINUTE, 70 * MINUTE)))
+            self._later(intent, job_id, world.chance.choice((30 * SECOND, 8 * MINUTE, 70 * MINUTE)))
         elif draw < 0.28:
             intent.status = answer.kind = "requires_action"
             if world.chance.random() < 0.9:
-                self._later(intent, world.chance.choice((2 * MINUTE, 50 * MINUTE)))
+                self._later(intent, job_id, world.chance.choice((2 * MINUTE, 50 * MINUTE)))
         else:
             intent.status = answer.kind = "succeeded"
             self.provided.effect(job_id, intent.id)
         if trouble == "stored 500":
             answer.kind = "500"
 
-    def _later(self, intent: SimIntent, after: int) -> None:
-        """Let a payment that takes its time come to an end."""
+    def _later(self, intent: SimIntent, job_id: JobId, after: int) -> None:
+        """Let a payment that a job has begun, and that takes its time, come to an end."""
 
         def end() -> None:
             if intent.status not in ("processing", "requires_action"):
                 return
             if self.world.chance.random() < 0.7:
                 intent.status = "succeeded"
-                self.provided.effect(intent.job_id, intent.id)
+                self.provided.effect(job_id, intent.id)
             else:
                 intent.status, intent.error = "requires_payment_method", "card_declined"
 
         until = self.world.now + after
-        self.provided.pending_effects[intent.job_id] = until + 1
+        self.provided.pending_effects[job_id] = until + 1
         self.world.at(until, end)
+
+
+class SimRetries(SimPayments):
+    """Payments as a retry meets them: of intents that another job has made, which others may retry, too."""
+
+    def __init__(self, process: Process, provided: Provided, job_id: JobId) -> None:
+        super().__init__(process, provided)
+        self.job_id = job_id
+
+    def known(self, intent_id: str, *, deadline: datetime) -> Intent:
+        self.read(deadline)
+        intent = self._intent(intent_id)
+        self._looked_up(self.job_id, intent)
+        return _told(intent)
+
+    def confirm(self, intent_id: str, payment_method: str, *, key: str, deadline: datetime) -> Intent:
+        intent = self._intent(intent_id)
+        return self._keyed(self.job_id, key, deadline, lambda: intent)
+
+    def _intent(self, intent_id: str) -> SimIntent:
+        if intent_id not in self.provided.intents:
+            maker = JobId(f"maker of {intent_id}")
+            order = PaymentOrder(maker, Money(4500, "EUR"), "cus_1", "pm_1", None, {})
+            declined = SimIntent(intent_id, maker, order, "requires_payment_method", "card_declined")
+            self.provided.intents[intent_id] = declined
+        return self.provided.intents[intent_id]
 
 
 def _told(intent: SimIntent) -> Intent:
@@ -331,6 +391,7 @@ def _told(intent: SimIntent) -> Intent:
         error_code=intent.error,
         error_message="The card was declined." if intent.error else None,
         reference="req_1",
+        job_id=intent.job_id,
     )
 
 
@@ -435,7 +496,7 @@ class SimProviders:
     """Every provider, as one process calls it."""
 
     def __init__(self, process: Process, provided: Provided) -> None:
-        self.payments = SimPayments(process, provided)
+        self.payments = self.payouts = SimPayments(process, provided)
         self.mailer = SimMailer(process, provided)
         self.chain = SimChain(process, provided)
         self.receiver = SimReceiver(process, provided)
@@ -481,10 +542,18 @@ def _held_back(receiver: Caller, work: Work) -> HeldBack:
     return HeldBack("receiver_busy", timedelta(seconds=seconds))
 
 
+def run_retry(work: Work, providers: Providers) -> Outcome:
+    """Run payment.retry before a provider that knows whose call it is."""
+    payments = cast(SimProviders, providers).payments
+    retries = SimRetries(payments.process, payments.provided, work.job.id)
+    return discover()["payment.retry"].run(work, cast(Providers, SimpleNamespace(payments=retries)))
+
+
 def _natural(facts: Facts) -> tuple[object, ...]:
     return tuple(sorted(cast(Mapping[str, object], facts.data).items()))
 
 
+RETRY_PAYMENT = replace(discover()["payment.retry"], run=run_retry)
 MINT = JobType(
     name="sim.mint",
     aliases=(),

@@ -33,18 +33,23 @@ from tests.simulation.adapters import (
 )
 from tests.simulation.invariants import Answered, Watch, WatchedStore
 from tests.simulation.operators import Operators
-from tests.simulation.providers import MINT, WEBHOOK, Provided, SimProviders, Violation
+from tests.simulation.providers import MINT, RETRY_PAYMENT, WEBHOOK, Provided, SimProviders, Violation
 from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, World
 
 VENUE = VenueId("venue-1")
-OTHERS = [discover()[name] for name in ("payment.refund", "analytics.track", "order.fulfill")]
+OTHERS = [
+    *(discover()[name] for name in ("payment.refund", "payment.payout", "analytics.track", "order.fulfill")),
+    RETRY_PAYMENT,
+]
+_NAMED = {each.name for each in OTHERS}
 # By a class its own type, by name the others of that class; a seed names one of these and a number.
 TYPES: Mapping[str, JobType] = {
-    **{each.effect_class: each for each in (*discover().values(), MINT, WEBHOOK) if each not in OTHERS},
+    **{each.effect_class: each for each in (*discover().values(), MINT, WEBHOOK) if each.name not in _NAMED},
     **{each.name: each for each in OTHERS},
 }
 # So little that two jobs are too much at once; the express lane finds room all the same.
 TIGHT = {group: replace(limit, concurrent=1, burst=2, per_second=0.5) for group, limit in LIMITS.items()}
+NAMED_BY = ("orderId", "to", "transactionId", "targetId", "paymentIntentId", "period")  # what jobs differ in
 DELAYS = (0, 0, 0, 0, 5 * SECOND, 14 * MINUTE, 20 * MINUTE, 3 * HOUR)
 
 
@@ -476,6 +481,6 @@ class Schedule:
 def _payload(job_type: JobType, index: int, changed: bool) -> dict[str, Any]:
     data = dict(job_type.example)
     for name, value in data.items():
-        if isinstance(value, str) and name in ("orderId", "to", "transactionId", "targetId"):
+        if isinstance(value, str) and name in NAMED_BY:
             data[name] = f"{index}{'x' if changed else ''}{value}"
     return data or {"number": index, "changed": changed}
