@@ -13,7 +13,7 @@ from local.sessions import environment, session
 
 TEMPLATE = Path(__file__).parents[1] / "infra" / "template.yaml"
 # ministack's CloudFormation drops their TTL.
-EXPIRING = ("JobsTable", "IdempotencyKeysTable", "RateLimitsTable", "SchedulesTable")
+EXPIRING = ("JobsTable", "IdempotencyKeysTable", "RateLimitsTable", "SchedulesTable", "QueueMetricsTable")
 PATIENCE = 30.0  # seconds
 
 

@@ -47,6 +47,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "AUDIT_LOG_TABLE": "audit-log",
     "RATE_LIMITS_TABLE": "rate-limits",
     "SCHEDULES_TABLE": "schedules",
+    "QUEUE_METRICS_TABLE": "queue-metrics",
     **{
         f"{tier}_QUEUE_{kind}": f"http://127.0.0.1/000000000000/{tier}-{kind}"
         for tier in ("MONEY", "COMMUNICATION", "BACKGROUND")

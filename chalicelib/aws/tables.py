@@ -27,6 +27,7 @@ class Tables:
     audit_log: str
     rate_limits: str
     schedules: str
+    queue_metrics: str
 
 
 class AgendaIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
@@ -206,6 +207,16 @@ class ScheduleRecord(Model):
     kd = UnicodeAttribute(hash_key=True)
     id = UnicodeAttribute(range_key=True)
     due = DueIndex()
+
+
+class MetricRecord(Model):
+    """A figure of the service itself: `pk` is its kind, `sk` its place in it."""
+
+    class Meta:
+        table_name = "queue-metrics"
+
+    pk = UnicodeAttribute(hash_key=True)
+    sk = UnicodeAttribute(range_key=True)
 
 
 class _Shared(Connection):

@@ -55,6 +55,7 @@ class TableNames:
     audit_log: str
     rate_limits: str
     schedules: str
+    queue_metrics: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,7 @@ def _tables(env: Reader) -> TableNames:
         audit_log=env.required("AUDIT_LOG_TABLE", table),
         rate_limits=env.required("RATE_LIMITS_TABLE", table),
         schedules=env.required("SCHEDULES_TABLE", table),
+        queue_metrics=env.required("QUEUE_METRICS_TABLE", table),
     )
 
 

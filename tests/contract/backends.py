@@ -158,7 +158,7 @@ def made_tables(client: Any, prefix: str) -> Tables:
     """Make the template's tables where there is no CloudFormation."""
     names = {"JobsTable": "jobs", "IdempotencyKeysTable": "keys"}
     names |= {"QueueControlsTable": "controls", "AuditLogTable": "audit", "RateLimitsTable": "limits"}
-    names |= {"SchedulesTable": "schedules"}
+    names |= {"SchedulesTable": "schedules", "QueueMetricsTable": "queue-metrics"}
     for logical, name in names.items():
         client.create_table(TableName=f"{prefix}-{name}", **table(logical))
     return Tables(*(f"{prefix}-{name}" for name in names.values()))

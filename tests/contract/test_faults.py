@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -241,7 +241,7 @@ def test_lease_of_a_table_that_does_not_answer_is_not_given(dynamo: DynamoRecord
 def nobody() -> Iterator[DynamoRecords]:
     """Return records at an endpoint where nobody listens."""
     made = client("dynamodb", GONE_ENVIRONMENT)
-    yield DynamoRecords(made, Tables("jobs", "keys", "controls", "audit", "limits", "schedules"))
+    yield DynamoRecords(made, Tables(*(each.name for each in fields(Tables))))
     made.close()
 
 
@@ -278,9 +278,7 @@ def test_refused_connection_saves_nothing_and_gives_no_lease(nobody: DynamoRecor
 
 
 def test_table_that_is_not_there_is_refused_at_once(dynamo: DynamoRecords, wire: Faults) -> None:
-    missing = DynamoJobStore(
-        dynamo.client, Tables("no-jobs", "no-keys", "no-controls", "no-audit", "no-limits", "no-schedules")
-    )
+    missing = DynamoJobStore(dynamo.client, Tables(*(f"no-{each.name}" for each in fields(Tables))))
 
     with pytest.raises(StoreRefused):
         missing.add(a_job())

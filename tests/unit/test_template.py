@@ -12,6 +12,7 @@ from chalicelib.aws.tables import (
     JobRecord,
     KeyRecord,
     LimitRecord,
+    MetricRecord,
     ScheduleRecord,
 )
 from local.stack import EXPIRING
@@ -24,6 +25,7 @@ MODELS: Mapping[str, type[Model]] = {
     "AuditLogTable": AuditRecord,
     "RateLimitsTable": LimitRecord,
     "SchedulesTable": ScheduleRecord,
+    "QueueMetricsTable": MetricRecord,
 }
 RESOURCES: dict[str, Any] = template()["Resources"]
 
