@@ -45,6 +45,7 @@ ADVICE: Mapping[str, Callable[[Any], str]] = {
     "minProperties": lambda least: f"Send at least {_count(least, 'key')}.",
     "maxProperties": lambda most: f"Send at most {_count(most, 'key')}.",
     "uniqueItems": lambda _: "Send each item once.",
+    "falseSchema": lambda _: "This cannot be sent along with the rest: see the schema of the job type.",
     "propertyNames": lambda _: "A key in it is not allowed: see the schema of the job type.",
 }
 REMOVE = "This key is not known here: remove it."

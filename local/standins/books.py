@@ -17,6 +17,10 @@ create index if not exists intents_by_customer on intents (customer, created);
 create table if not exists refunds (
     seq integer primary key, id text unique not null, charge text not null, document text not null);
 create index if not exists refunds_by_charge on refunds (charge);
+create table if not exists payouts (
+    seq integer primary key, id text unique not null, kind text not null, grp text, created integer not null,
+    document text not null);
+create index if not exists payouts_by_group on payouts (kind, grp);
 create table if not exists answers (
     key text primary key, fingerprint text not null, status integer not null, body text not null,
     at real not null);
@@ -112,6 +116,22 @@ class Books:
         sql = "select total(json_extract(document, '$.amount')) from refunds where charge = ?"
         return int(self._read(sql, (charge_id,))[0][0])
 
+    def save_payout(self, made: dict[str, Any]) -> None:
+        """Write a new payout or transfer."""
+        values = (made["id"], made["object"], made.get("transfer_group"), made["created"], json.dumps(made))
+        self._write("insert into payouts (id, kind, grp, created, document) values (?, ?, ?, ?, ?)", values)
+
+    def payouts(
+        self, kind: str, group: str | None, since: int, after: str | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return payouts or transfers, newest first, from the one after `after` on."""
+        rows = self._read(
+            "select document from payouts where kind = ? and (? is null or grp = ?) and created >= ?"
+            " and seq < coalesce((select seq from payouts where id = ?), 9e18) order by seq desc limit ?",
+            (kind, group, group, since, after, limit),
+        )
+        return [json.loads(row[0]) for row in rows]
+
     def keep(self, key: str, answer: KeptAnswer) -> None:
         """Keep an answer under a key, in place of one whose time is over."""
         self._write(
@@ -149,7 +169,7 @@ class Books:
     def clear(self) -> None:
         """Forget everything."""
         with self.change():
-            for table in ("intents", "refunds", "answers", "effects"):
+            for table in ("intents", "refunds", "payouts", "answers", "effects"):
                 self._db.execute(f"delete from {table}")  # noqa: S608 - words of ours
 
     def _write(self, statement: str, values: Sequence[object]) -> None:

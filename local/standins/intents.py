@@ -1,14 +1,14 @@
 """STAND-IN, never deployed: the life of a PaymentIntent."""
 
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
 from local.standins.books import Books
 from local.standins.cards import GENERIC, Accepts, Asks, Declines, Processes, behaviour_of
 from local.standins.faults import Faults, Mode, Provider
-from local.standins.wire import Answer
+from local.standins.forms import Refusal, invalid, known_fields, metadata_of, page_of, strike
 
 Intent = dict[str, Any]
 
@@ -21,17 +21,6 @@ CREATE_FIELDS = (
 )  # fmt: skip
 CONFIRM_FIELDS = ("payment_method", "off_session", "return_url")
 CANCEL_FIELDS = ("cancellation_reason",)
-PAGE = 10  # intents on a page, unless the call says otherwise; at most 100
-EXECUTION_FAULTS = (Mode.STATUS_500, Mode.DECLINE)
-
-
-class Refusal(Exception):
-    """The call is answered with an error; `begun`: execution had begun, so the answer is kept."""
-
-    def __init__(self, status: int, *, begun: bool, **error: Any) -> None:
-        super().__init__(error.get("message", ""))
-        self.answer = Answer(status, {"error": error})
-        self.begun = begun
 
 
 class Intents:
@@ -53,7 +42,7 @@ class Intents:
         if confirm and method is None:
             invalid("A payment method is needed to confirm.", "payment_method", code="parameter_missing")
         _known_method(method)
-        fault = self._fault()
+        fault = strike(self._faults, Mode.DECLINE)
         intent = {
             "id": f"pi_{secrets.token_hex(12)}",
             "object": "payment_intent",
@@ -68,7 +57,7 @@ class Intents:
             "last_payment_error": None,
             "latest_charge": None,
             "livemode": False,
-            "metadata": {name[9:-1]: text for name, text in form.items() if name.startswith("metadata[")},
+            "metadata": metadata_of(form),
             "next_action": None,
             "payment_method": method,
             "status": "requires_confirmation" if method else "requires_payment_method",
@@ -80,7 +69,7 @@ class Intents:
         known_fields(form, CONFIRM_FIELDS)
         intent, _ = self._existing(intent_id)
         _known_method(form.get("payment_method"))
-        fault = self._fault()
+        fault = strike(self._faults, Mode.DECLINE)
         if intent["status"] not in CONFIRMABLE:
             _unexpected_state(intent)
         intent["payment_method"] = form.get("payment_method", intent["payment_method"])
@@ -92,7 +81,7 @@ class Intents:
         """End an intent that has not been charged."""
         known_fields(form, CANCEL_FIELDS)
         intent, key = self._existing(intent_id)
-        self._fault()
+        strike(self._faults, Mode.DECLINE)
         if intent["status"] not in CANCELABLE:
             _unexpected_state(intent)
         now = int(self._now().timestamp())
@@ -105,11 +94,12 @@ class Intents:
     def search(self, form: Mapping[str, str]) -> dict[str, Any]:
         """Return a page of intents, newest first."""
         known_fields(form, ("customer", "created", "limit", "starting_after"))
-        limit = min(int(form.get("limit", PAGE)), 100)
-        since = int(form.get("created[gte]", 0))
-        found = self._books.intents(form.get("customer"), since, form.get("starting_after"), limit + 1)
-        page = {"object": "list", "url": "/v1/payment_intents", "has_more": len(found) > limit}
-        return page | {"data": found[:limit]}
+        since, customer = int(form.get("created[gte]", 0)), form.get("customer")
+        return page_of(
+            "/v1/payment_intents",
+            form,
+            lambda after, limit: self._books.intents(customer, since, after, limit),
+        )
 
     def act(self, intent_id: str, succeed: bool) -> Intent:
         """Let the customer pass or fail what the bank asks, or let a slow charge come to its end."""
@@ -122,13 +112,6 @@ class Intents:
         if intent["status"] == "processing":
             code = "payment_intent_payment_attempt_failed"
         return self._fail(intent, key, Declines(code, code, "The payment attempt failed."))
-
-    def _fault(self) -> Mode | None:
-        """Take up a fault that strikes once execution has begun."""
-        fault = self._faults.take(Provider.STRIPE, EXECUTION_FAULTS)
-        if fault is Mode.STATUS_500:
-            raise Refusal(500, begun=True, type="api_error", message="An unknown error occurred.")
-        return fault
 
     def _charge(self, intent: Intent, key: str | None, fault: Mode | None) -> Intent:
         behaviour = GENERIC if fault is Mode.DECLINE else behaviour_of(intent["payment_method"])
@@ -207,20 +190,6 @@ def _amount(form: Mapping[str, str]) -> tuple[int, str]:
 def _known_method(method: str | None) -> None:
     if method is not None and behaviour_of(method) is None:
         invalid(f"No such PaymentMethod: '{method}'", "payment_method", code="resource_missing")
-
-
-def known_fields(form: Mapping[str, str], known: Collection[str]) -> None:
-    """Refuse a call that says what nobody here knows of."""
-    for name in form:
-        if name.split("[", 1)[0] not in known:
-            invalid(f"Received unknown parameter: {name}", name, code="parameter_unknown")
-
-
-def invalid(message: str, param: str | None, *, code: str | None = None, status: int = 400) -> NoReturn:
-    """Refuse a call before its execution begins, so that nothing is kept under its key."""
-    error = {"type": "invalid_request_error", "message": message}
-    named = {name: text for name, text in (("param", param), ("code", code)) if text is not None}
-    raise Refusal(status, begun=False, **error, **named)
 
 
 def _unexpected_state(intent: Intent) -> NoReturn:

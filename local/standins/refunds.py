@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from local.standins.books import Books
-from local.standins.faults import Faults, Mode, Provider
-from local.standins.intents import PAGE, Intent, Refusal, invalid, known_fields
+from local.standins.faults import Faults, Provider
+from local.standins.forms import invalid, known_fields, metadata_of, page_of, strike
+from local.standins.intents import Intent
 
 CREATE_FIELDS = ("charge", "payment_intent", "amount", "reason", "metadata")
 LIST_FIELDS = ("charge", "payment_intent", "limit", "starting_after")
@@ -40,7 +41,7 @@ class Refunds:
             invalid("Invalid positive integer", "amount", code="parameter_invalid_integer")
         if int(text) > left:
             invalid(f"Refund amount ({text}) is greater than unrefunded amount on charge ({left})", "amount")
-        self._fault()
+        strike(self._faults)
         refund = {
             "id": f"re_{secrets.token_hex(12)}",
             "object": "refund",
@@ -48,7 +49,7 @@ class Refunds:
             "charge": charge["id"],
             "created": int(self._now().timestamp()),
             "currency": charge["currency"],
-            "metadata": {name[9:-1]: text for name, text in form.items() if name.startswith("metadata[")},
+            "metadata": metadata_of(form),
             "payment_intent": charge["payment_intent"],
             "reason": form.get("reason"),
             "status": "succeeded",
@@ -61,11 +62,8 @@ class Refunds:
     def search(self, form: Mapping[str, str]) -> dict[str, Any]:
         """Return a page of refunds, newest first."""
         known_fields(form, LIST_FIELDS)
-        limit = min(int(form.get("limit", PAGE)), 100)
         whose = self._charge_of(form)["id"] if form.keys() & {"charge", "payment_intent"} else None
-        found = self._books.refunds(whose, form.get("starting_after"), limit + 1)
-        page = {"object": "list", "url": "/v1/refunds", "has_more": len(found) > limit}
-        return page | {"data": found[:limit]}
+        return page_of("/v1/refunds", form, lambda after, limit: self._books.refunds(whose, after, limit))
 
     def charge(self, charge_id: str) -> dict[str, Any]:
         """Read a charge."""
@@ -108,8 +106,3 @@ class Refunds:
             "payment_intent": intent["id"],
             "status": "succeeded" if intent["status"] == "succeeded" else "failed",
         }
-
-    def _fault(self) -> None:
-        """Take up the fault that strikes once execution has begun."""
-        if self._faults.take(Provider.STRIPE, (Mode.STATUS_500,)) is Mode.STATUS_500:
-            raise Refusal(500, begun=True, type="api_error", message="An unknown error occurred.")

@@ -1,4 +1,4 @@
-"""STAND-IN, never deployed: Stripe's PaymentIntents and refunds, as its documentation says they behave.
+"""STAND-IN, never deployed: Stripe's intents, refunds and payouts, as its documentation says they behave.
 
 Keys as at Stripe: the first answer under an idempotency key is kept for 24 hours once execution has begun,
 declines and 500s included, and replayed with `Idempotent-Replayed: true`; other parameters under the same key
@@ -18,7 +18,9 @@ from urllib.parse import parse_qsl
 
 from local.standins.books import Books, KeptAnswer
 from local.standins.faults import Faults, Mode, Provider
-from local.standins.intents import Intents, Refusal
+from local.standins.forms import Refusal
+from local.standins.intents import Intents
+from local.standins.payouts import Payouts
 from local.standins.refunds import Refunds
 from local.standins.wire import Answer, Request, Silent
 
@@ -38,6 +40,7 @@ class StripeFace:
         self._now = now
         self._intents = Intents(books, faults, now)
         self._refunds = Refunds(books, faults, now)
+        self._payouts = Payouts(books, faults, now)
         self._keys = threading.Lock()
         self._keys_in_use: set[str] = set()
 
@@ -140,6 +143,14 @@ class StripeFace:
                 return Answer(200, self._refunds.create(form, key))
             case ["GET", "v1", "refunds"]:
                 return Answer(200, self._refunds.search(form))
+            case ["POST", "v1", "transfers"]:
+                return Answer(200, self._payouts.transfer(form, key))
+            case ["GET", "v1", "transfers"]:
+                return Answer(200, self._payouts.transfers(form))
+            case ["POST", "v1", "payouts"]:
+                return Answer(200, self._payouts.pay_out(form, key))
+            case ["GET", "v1", "payouts"]:
+                return Answer(200, self._payouts.payouts(form))
             case ["GET", "v1", "charges", charge_id]:
                 return Answer(200, self._refunds.charge(charge_id))
         return _fault(404, "invalid_request_error", f"Unrecognized request URL ({request.method}).")

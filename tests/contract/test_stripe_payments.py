@@ -160,6 +160,15 @@ def test_intent_that_does_not_exist_is_a_look_up_that_failed(account: Account) -
         account.payments.retrieve("pi_nothing", deadline=soon())
 
 
+def test_intent_that_somebody_named_is_read_or_is_not_there(account: Account) -> None:
+    order = account.order()
+    made = account.create(order)
+    read = account.payments.known(made.id, deadline=soon())
+    assert (read.id, read.status, read.job_id, read.venue_id) == (made.id, "succeeded", order.job_id, None)
+    with pytest.raises(Declined):
+        account.payments.known("pi_nothing", deadline=soon())
+
+
 def test_payment_method_that_does_not_exist_is_declined(account: Account) -> None:
     with pytest.raises(Declined):
         account.create(account.order("pm_missing"))
@@ -179,6 +188,7 @@ CALLS: dict[str, Call] = {
     "confirm": lambda account, deadline: account.payments.confirm("pi_1", "pm_1", key="k", deadline=deadline),
     "cancel": lambda account, deadline: account.payments.cancel("pi_1", key="k", deadline=deadline),
     "retrieve": lambda account, deadline: account.payments.retrieve("pi_1", deadline=deadline),
+    "known": lambda account, deadline: account.payments.known("pi_1", deadline=deadline),
     "find": lambda account, deadline: account.payments.find(
         account.customer, JobId("job_1"), since=deadline, deadline=deadline
     ),
@@ -291,7 +301,7 @@ def test_kept_failure_says_that_it_is_kept(ours: Account, standing_in: StandIns)
 
 
 @pytest.mark.parametrize("mode", ["status-503", "status-429"])
-@pytest.mark.parametrize("call", ["retrieve", "find", "transaction", "find_refund"])
+@pytest.mark.parametrize("call", ["retrieve", "known", "find", "transaction", "find_refund"])
 def test_look_up_that_fails_is_never_ambiguous(
     ours: Account, standing_in: StandIns, mode: str, call: str
 ) -> None:

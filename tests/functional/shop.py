@@ -1,4 +1,4 @@
-"""One payment job at Stripe: the real client, the stand-in behind it, and a clock that both go by."""
+"""Jobs at Stripe: the real client, the stand-in behind it, and a clock that both go by."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,11 +8,13 @@ from typing import Any, cast
 
 from chalicelib.domain.claim import Leave
 from chalicelib.domain.errors import Declined
-from chalicelib.domain.jobtype import Work
+from chalicelib.domain.job import Job
+from chalicelib.domain.jobtype import JobType, Work
 from chalicelib.domain.outcome import HeldBack, Outcome
 from chalicelib.domain.policies import TIMING
 from chalicelib.domain.providers import Begun, Intent, Money, PaymentOrder, Providers
 from chalicelib.jobtypes.payment_process import JOB_TYPE
+from chalicelib.providers.stripe_account import StripeAccount
 from chalicelib.providers.stripe_payments import StripePayments
 from local.standins import StandIns
 from tests.factories import PAYMENT, a_job
@@ -46,19 +48,9 @@ class Shop:
 
     def run(self, leave: Leave, in_doubt_for: timedelta | None = None, **changes: Any) -> Outcome:
         """Run the job once; every leave but START means doubt, a young one unless said otherwise."""
-        if in_doubt_for is None and leave is not Leave.START:
-            in_doubt_for = YOUNG
-        doubt = None if in_doubt_for is None else self.clock.now() - in_doubt_for
-        work = Work(
-            job=replace(self.job, doubt=doubt, **changes),
-            data=self.data,
-            leave=leave,
-            deadline=self.deadline,
-            clock=self.clock,
-            timing=TIMING,
-            begin=_never,
+        outcome = attempt(
+            JOB_TYPE, self.payments, replace(self.job, **changes), self.data, self.clock, leave, in_doubt_for
         )
-        outcome = JOB_TYPE.run(work, cast(Providers, SimpleNamespace(payments=self.payments)))
         if not isinstance(outcome, HeldBack):
             self.job = replace(self.job, handle=outcome.handle or self.job.handle)
         return outcome
@@ -95,6 +87,30 @@ class Shop:
         since = START - timedelta(days=9)
         found = self.payments.find(self.data["customerId"], self.job.id, since=since, deadline=self.deadline)
         return found.status if found else None
+
+
+def attempt(
+    job_type: JobType,
+    client: StripeAccount,
+    job: Job,
+    data: Mapping[str, Any],
+    clock: ManualClock,
+    leave: Leave,
+    in_doubt_for: timedelta | None = None,
+) -> Outcome:
+    """Run a job once; every leave but START means doubt, a young one unless said otherwise."""
+    if in_doubt_for is None and leave is not Leave.START:
+        in_doubt_for = YOUNG
+    work = Work(
+        job=replace(job, doubt=None if in_doubt_for is None else clock.now() - in_doubt_for),
+        data=data,
+        leave=leave,
+        deadline=clock.now() + timedelta(minutes=1),
+        clock=clock,
+        timing=TIMING,
+        begin=_never,
+    )
+    return job_type.run(work, cast(Providers, SimpleNamespace(payments=client, payouts=client)))
 
 
 def _never(_: str | None) -> Begun:

@@ -3,24 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from chalicelib.domain.claim import Leave
 from chalicelib.domain.job import JobId
-from chalicelib.domain.jobtype import Facts, Work
+from chalicelib.domain.jobtype import Facts
 from chalicelib.domain.outcome import Completed, Outcome, Refused, Retry, Unknown
 from chalicelib.domain.policies import TIMING
-from chalicelib.domain.providers import Begun, Money, PaymentOrder, Providers
+from chalicelib.domain.providers import Money, PaymentOrder
 from chalicelib.jobtypes.payment_refund import JOB_TYPE
 from chalicelib.providers.stripe_payments import StripePayments
 from chalicelib.service.intake import Schema
 from local.standins import StandIns
 from tests.factories import PAYMENT, VENUE, a_job
 from tests.fakes import START, ManualClock, told
-from tests.functional.shop import CALL_SECONDS, OLD, YOUNG
+from tests.functional.shop import CALL_SECONDS, OLD, YOUNG, attempt
 
 LOOKING = [Leave.LOOK_UP, Leave.LOOK_ONLY]
 STARTING = [Leave.START, Leave.REPEAT]
@@ -64,28 +63,13 @@ class Desk:
 
     def run(self, leave: Leave, in_doubt_for: timedelta | None = None, **changes: Any) -> Outcome:
         """Run the job once; every leave but START means doubt, a young one unless said otherwise."""
-        if in_doubt_for is None and leave is not Leave.START:
-            in_doubt_for = YOUNG
-        doubt = None if in_doubt_for is None else self.clock.now() - in_doubt_for
-        work = Work(
-            job=replace(self.job, doubt=doubt, **changes),
-            data=self.data,
-            leave=leave,
-            deadline=self.deadline,
-            clock=self.clock,
-            timing=TIMING,
-            begin=_never,
-        )
-        return JOB_TYPE.run(work, cast(Providers, SimpleNamespace(payments=self.payments)))
+        job = replace(self.job, **changes)
+        return attempt(JOB_TYPE, self.payments, job, self.data, self.clock, leave, in_doubt_for)
 
     @property
     def refunds(self) -> list[int]:
         """What was given back, refund by refund."""
         return [row["amount"] for row in self.stand_ins.effects() if row["operation"] == "refund"]
-
-
-def _never(_: str | None) -> Begun:
-    raise AssertionError("class A needs no `begun`")
 
 
 @pytest.fixture
@@ -154,7 +138,8 @@ def test_payment_of_another_venue_is_as_good_as_unknown(desk: Desk, by: str) -> 
     unknown = desk.run(Leave.START)
     assert isinstance(theirs, Refused)
     assert isinstance(unknown, Refused)
-    assert theirs.failure.code == unknown.failure.code == "resource_missing"
+    assert theirs == unknown
+    assert unknown.failure.code == "resource_missing"
     assert desk.refunds == []
 
 
