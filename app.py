@@ -24,6 +24,7 @@ from chalicelib.http import (
     queues,
     rate_limits,
     schedules,
+    suppressions,
 )
 from chalicelib.http.cors import answer_preflights, cors
 from chalicelib.http.views import one_shape
@@ -45,6 +46,7 @@ app.register_blueprint(queues.routes, url_prefix="/v1")
 app.register_blueprint(rate_limits.routes, url_prefix="/v1")
 app.register_blueprint(dead_letters.routes, url_prefix="/v1")
 app.register_blueprint(audit.routes, url_prefix="/v1")
+app.register_blueprint(suppressions.routes, url_prefix="/v1")
 app.register_blueprint(callbacks_stripe.routes, url_prefix="/v1")
 app.register_blueprint(health.routes)
 app.register_blueprint(docs.routes)

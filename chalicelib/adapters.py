@@ -30,6 +30,7 @@ from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Pay
 from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
 from chalicelib.domain.standing import Registry
+from chalicelib.domain.suppression import Suppressions
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
@@ -51,6 +52,7 @@ class Adapters:
 
     store: JobStore
     registry: Registry
+    suppressions: Suppressions
     index: JobIndex
     audit_log: AuditLog
     backlog: Backlog
@@ -86,6 +88,7 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.rate_limiter import DynamoLimiter
     from chalicelib.aws.registry import DynamoRegistry
     from chalicelib.aws.schedule_store import DynamoScheduleStore
+    from chalicelib.aws.suppressions import DynamoSuppressions
     from chalicelib.aws.tables import Tables
 
     clients = Clients()
@@ -97,6 +100,7 @@ def on_aws(settings: Settings) -> Adapters:
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
         registry=DynamoRegistry(clients.dynamodb, tables),
+        suppressions=DynamoSuppressions(clients.dynamodb, tables),
         index=DynamoJobIndex(clients.dynamodb, tables),
         audit_log=DynamoAuditLog(clients.dynamodb, tables),
         backlog=AwsBacklog(clients.sqs, urls, settings.queues.dead_letters, clients.dynamodb, tables),

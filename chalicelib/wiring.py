@@ -41,6 +41,7 @@ from chalicelib.service.sources import Sources
 from chalicelib.service.steering import Steering
 from chalicelib.service.submit import Submit
 from chalicelib.service.submit_together import SubmitTogether
+from chalicelib.service.suppressions import LookAfterSuppressions
 from chalicelib.settings import Settings
 
 
@@ -66,6 +67,7 @@ class Service:
     sources: Sources
     queues: Queues
     rate_limits: RateLimits
+    suppressions: LookAfterSuppressions
     health: Health
     callbacks: Callbacks
     seals: Mapping[str, Seal]  # by vendor; one without a secret is not there
@@ -104,15 +106,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
     types = types if types is not None else jobtypes.discover()
     queue, clock, journal, timing = adapters.queue, adapters.clock, adapters.journal, settings.timing
     intake = Intake(types)
-    submit = Submit(
-        store=adapters.store,
-        registry=adapters.registry,
-        queue=queue,
-        clock=clock,
-        chance=adapters.chance,
-        journal=journal,
-        timing=timing,
-    )
+    submit = _submit(adapters, timing)
     sources = Sources(store=adapters.store, sources=adapters.event_sources, clock=clock, journal=journal)
     run_schedules = _run_schedules(adapters, intake, submit, timing)
     listing = Listing(store=adapters.store, index=adapters.index, types=types, timing=timing)
@@ -137,6 +131,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         sources=sources,
         queues=Queues(backlog=adapters.backlog, store=adapters.store, clock=clock),
         rate_limits=_rate_limits(adapters),
+        suppressions=_suppressions(adapters),
         health=_health(settings, adapters),
         callbacks=_callbacks(adapters, types, timing),
         seals=_seals(settings, adapters),
@@ -148,6 +143,18 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         run_operations=run_operations,
         queue=queue,
         inboxes=adapters.inboxes,
+    )
+
+
+def _submit(adapters: Adapters, timing: Timing) -> Submit:
+    return Submit(
+        store=adapters.store,
+        registry=adapters.registry,
+        queue=adapters.queue,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
+        timing=timing,
     )
 
 
@@ -169,6 +176,12 @@ def _rate_limits(adapters: Adapters) -> RateLimits:
         clock=adapters.clock,
         chance=adapters.chance,
         journal=adapters.journal,
+    )
+
+
+def _suppressions(adapters: Adapters) -> LookAfterSuppressions:
+    return LookAfterSuppressions(
+        adapters.suppressions, clock=adapters.clock, chance=adapters.chance, journal=adapters.journal
     )
 
 

@@ -3,10 +3,13 @@
 import threading
 from collections import Counter
 from collections.abc import Collection
+from datetime import datetime
 
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import VenueId
-from chalicelib.domain.standing import Address, Need, Standing, ToAddress
+from chalicelib.domain.ports import Entry
+from chalicelib.domain.standing import Address, Channel, Need, Standing, ToAddress
+from chalicelib.domain.suppression import Place, Suppression
 
 
 class MemoryRegistry:
@@ -30,3 +33,43 @@ class MemoryRegistry:
                 suppressed=frozenset(asked & self.suppressed),
                 endpoints={name: disabled for name, disabled in self.endpoints.items() if name in named},
             )
+
+
+class MemorySuppressions:
+    """The rows in a dictionary; what they suppress, a registry knows."""
+
+    def __init__(self, registry: MemoryRegistry, audit: list[Entry]) -> None:
+        self.rows: dict[Address, Suppression] = {}
+        self._registry = registry
+        self._audit = audit
+        self._lock = threading.RLock()
+
+    def add(self, suppression: Suppression) -> bool:
+        with self._lock:
+            if suppression.address in self.rows:
+                return False
+            self.rows[suppression.address] = suppression
+            self._registry.suppressed.add(suppression.address)
+            return True
+
+    def load(self, address: Address) -> Suppression | None:
+        with self._lock:
+            return self.rows.get(address)
+
+    def lift(self, suppression: Suppression, entry: Entry) -> bool:
+        with self._lock:
+            if self.rows.get(suppression.address) != suppression:
+                return False
+            del self.rows[suppression.address]
+            self._registry.suppressed.discard(suppression.address)
+            self._audit.append(entry)
+            return True
+
+    def page(self, channel: Channel, *, after: Place | None, limit: int) -> list[Suppression]:
+        def order(each: Suppression | Place) -> tuple[datetime, str]:
+            return (each.since, each.address.id)
+
+        with self._lock:
+            rows = [each for each in self.rows.values() if each.address.channel is channel]
+        found = sorted(rows, key=order, reverse=True)
+        return [each for each in found if after is None or order(each) < order(after)][:limit]

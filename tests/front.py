@@ -31,7 +31,7 @@ from tests.fakes_backlog import MemoryBacklog, MemoryEventSources
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_operations import MemoryOperationStore
 from tests.fakes_quotas import MemoryQuotas
-from tests.fakes_registry import MemoryRegistry
+from tests.fakes_registry import MemoryRegistry, MemorySuppressions
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
 
@@ -104,6 +104,7 @@ class Front:
         self.limiter = MemoryLimiter()
         self.quotas = MemoryQuotas()
         self.registry = MemoryRegistry()
+        self.suppressions = MemorySuppressions(self.registry, self.store.audit)
         self.schedules.audit = self.store.audit
         self.operations = MemoryOperationStore(self.store.audit)
         self.index = MemoryJobIndex(self.store)
@@ -115,6 +116,7 @@ class Front:
         adapters = Adapters(
             store=self.store,
             registry=self.registry,
+            suppressions=self.suppressions,
             index=self.index,
             audit_log=MemoryAuditLog(self.store.audit),
             backlog=self.backlog,

@@ -147,13 +147,25 @@ class KeyRecord(Model):
     id = UnicodeAttribute(hash_key=True)
 
 
+class SuppressedIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Suppressed addresses by channel and by when they were. Sparse."""
+
+    class Meta:
+        index_name = "suppressed"
+        projection = AllProjection()
+
+    sc = UnicodeAttribute(hash_key=True)
+    sa = NumberAttribute(range_key=True)
+
+
 class ControlRecord(Model):
-    """The controls (one record), or a run lease."""
+    """The controls (one record), a run lease, or an address that is suppressed."""
 
     class Meta:
         table_name = "queue-controls"
 
     id = UnicodeAttribute(hash_key=True)
+    suppressed = SuppressedIndex()
 
 
 class LimitRecord(Model):

@@ -22,6 +22,7 @@ from chalicelib.http import (
     queues,
     rate_limits,
     schedules,
+    suppressions,
 )
 from chalicelib.http.openapi import describe
 from chalicelib.http.operations import Answer, Operation, Operations, Shapes
@@ -135,6 +136,7 @@ CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
     (dead_letters.OPERATIONS, dead_letters.SCHEMAS),
     (audit.OPERATIONS, audit.SCHEMAS),
     (rate_limits.OPERATIONS, rate_limits.SCHEMAS),
+    (suppressions.OPERATIONS, suppressions.SCHEMAS),
     (callbacks_stripe.OPERATIONS, callbacks.SCHEMAS | callbacks_stripe.SCHEMAS),
     (health.OPERATIONS, health.SCHEMAS),
     (OPERATIONS, {}),

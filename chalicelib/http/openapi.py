@@ -19,6 +19,7 @@ TAGS: Mapping[str, str] = {
     "jobs": "Submit jobs, read them, steer them.",
     "schedules": "Jobs that come round by the clock.",
     "control": "Stop and resume: queues, providers, venues, types, everything.",
+    "suppressions": "Addresses that nothing is sent to.",
     "audit": "What operators did.",
     "callbacks": "What vendors tell us, signed.",
     "operations": "Health, and this description.",

@@ -14,6 +14,8 @@ from typing import Any
 from chalicelib.domain.errors import CallerError, InvalidRequest, Problem
 from chalicelib.domain.job import JobId
 from chalicelib.domain.search import Place
+from chalicelib.domain.standing import read_address
+from chalicelib.domain.suppression import Place as SuppressedPlace
 from chalicelib.http.body import parse_object
 from chalicelib.http.operations import Parameter
 from chalicelib.service.audit import Mark
@@ -49,6 +51,17 @@ _MARK = Schema(
         "properties": {
             "id": _ID,
             "day": {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+        },
+    }
+)
+_SUPPRESSED = Schema(
+    {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["id", "since"],
+        "properties": {
+            "id": {"type": "string", "maxLength": 80},
+            "since": {"type": "integer", "minimum": 0, "maximum": LATEST},
         },
     }
 )
@@ -99,6 +112,24 @@ def mark_cursor(mark: Mark | None) -> str | None:
         return None
     told = {"day": None if mark.day is None else mark.day.isoformat(), "id": mark.id}
     return _written({name: value for name, value in told.items() if value is not None})
+
+
+def suppressed_of(asked: Mapping[str, str]) -> SuppressedPlace | None:
+    """Return the place among suppressions that a cursor goes on after. Raises InvalidRequest."""
+    told = _read(asked, _SUPPRESSED)
+    if told is None:
+        return None
+    try:
+        return SuppressedPlace(EPOCH + told["since"] * MILLISECOND, read_address(told["id"]))
+    except ValueError:
+        raise _none_of_ours() from None
+
+
+def suppressed_cursor(place: SuppressedPlace | None) -> str | None:
+    """Return the cursor of a place among suppressions."""
+    if place is None:
+        return None
+    return _written({"id": place.address.id, "since": (place.since - EPOCH) // MILLISECOND})
 
 
 def _read(asked: Mapping[str, str], schema: Schema) -> dict[str, Any] | None:

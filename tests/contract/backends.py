@@ -20,7 +20,9 @@ from chalicelib.aws.job_store import DynamoJobStore
 from chalicelib.aws.leases import DynamoLeases
 from chalicelib.aws.operation_store import DynamoOperationStore
 from chalicelib.aws.rate_limiter import DynamoLimiter
+from chalicelib.aws.registry import DynamoRegistry
 from chalicelib.aws.schedule_store import DynamoScheduleStore
+from chalicelib.aws.suppressions import DynamoSuppressions
 from chalicelib.aws.tables import Tables
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog
@@ -30,10 +32,13 @@ from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, 
 from chalicelib.domain.ratelimit import LIMITS
 from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
+from chalicelib.domain.standing import Registry
+from chalicelib.domain.suppression import Suppressions
 from tests.fakes import MemoryLeases, MemoryQueue, MemoryStore
 from tests.fakes_backlog import MemoryBacklog
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_operations import MemoryOperationStore
+from tests.fakes_registry import MemoryRegistry, MemorySuppressions
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
 from tests.template import table
@@ -63,6 +68,12 @@ class Records(Protocol):
     def audit_log(self) -> AuditLog: ...
 
     @property
+    def registry(self) -> Registry: ...
+
+    @property
+    def suppressions(self) -> Suppressions: ...
+
+    @property
     def backlog(self) -> Backlog: ...
 
     def limiter(self) -> Limiter:
@@ -85,6 +96,8 @@ class MemoryRecords:
         self.index = MemoryJobIndex(self.store)
         self.audit_log = MemoryAuditLog(self.store.audit)
         self.backlog = MemoryBacklog(MemoryQueue(), self.store)
+        self.registry = MemoryRegistry()
+        self.suppressions = MemorySuppressions(self.registry, self.store.audit)
         self._limiter = MemoryLimiter(LIMITS)
 
     def limiter(self) -> Limiter:
@@ -124,6 +137,14 @@ class DynamoRecords:
     @property
     def audit_log(self) -> DynamoAuditLog:
         return DynamoAuditLog(self.client, self.tables)
+
+    @property
+    def registry(self) -> DynamoRegistry:
+        return DynamoRegistry(self.client, self.tables)
+
+    @property
+    def suppressions(self) -> DynamoSuppressions:
+        return DynamoSuppressions(self.client, self.tables)
 
     @property
     def backlog(self) -> AwsBacklog:

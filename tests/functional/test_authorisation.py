@@ -140,6 +140,8 @@ ROUTES: dict[tuple[str, str], object] = {
     ("GET", "/v1/rate-limits/{key}"): "admin",
     ("PUT", "/v1/rate-limits/{key}"): "admin",
     ("POST", "/v1/rate-limits/{key}/reset"): "admin",
+    ("GET", "/v1/suppressions"): "admin",
+    ("DELETE", "/v1/suppressions/{suppression_id}"): "admin",
     ("POST", "/v1/callbacks/stripe"): "signed",
     ("GET", "/health"): "public",
     ("GET", "/ready"): "public",
