@@ -230,6 +230,7 @@ def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -
     return Execute(
         store=adapters.store,
         registry=adapters.registry,
+        queue=adapters.queue,
         providers=adapters.providers,
         types=types,
         clock=adapters.clock,

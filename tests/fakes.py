@@ -23,6 +23,7 @@ from chalicelib.domain.ports import (
     Received,
     Saved,
     SaveResult,
+    Unsure,
 )
 from tests.fakes_batches import MemoryBatches
 
@@ -166,6 +167,8 @@ class MemoryStore(MemoryBatches):
             current = self.jobs.get(before.id)
             if current is None or current.version != before.version:
                 return outdated(current)
+            if change.follow is not None and not self.add_free(change.follow):
+                return Unsure()
             if (before.next_look, before.looks) == (after.next_look, after.looks):
                 after = replace(after, next_look=current.next_look, looks=current.looks)
             if before.overdue == after.overdue and after.next_look is not None:
@@ -196,6 +199,8 @@ class MemoryStore(MemoryBatches):
             if take_back and held and held.job_id != take_back.job_id and held != instead_of:
                 return KeyTaken(held.job_id)
             result = self.save_one(change)
+            if result != Saved():
+                return result
             self.audit.append(entry)
             if take_back:
                 self.keys[take_back.id] = take_back

@@ -5,7 +5,7 @@ connection) would hide that an earlier one had been applied and only its reply w
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import (
@@ -32,6 +32,7 @@ NOT_NOW = frozenset(
     }
 )
 CONDITION = frozenset({"ConditionalCheckFailedException", "TransactionCanceledException"})
+BUSY = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})  # of a part
 PAUSES = (0.05, 0.2)  # seconds before the second and the third try
 
 Call = Callable[..., Mapping[str, Any]]
@@ -75,6 +76,23 @@ def write(call: Call, *arguments: Any, **request: Any) -> Mapping[str, Any]:
                 raise StoreRefused from error
         time.sleep(pause)
     raise AssertionError("unreachable")
+
+
+def transact(client: Any, parts: Sequence[Mapping[str, Any]]) -> None:
+    """Make all of these writes or none; where others had an item in hand, surely none, it is tried again.
+
+    Raises ConditionRefused, also where that does not end, StoreRefused or StoreUnsure.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            write(client.transact_write_items, TransactItems=parts)
+        except ConditionRefused as refused:
+            codes = {reason["Code"] for reason in refused.answer["CancellationReasons"]}
+            if pause is None or not codes & BUSY or "ConditionalCheckFailed" in codes:
+                raise
+        else:
+            return
+        time.sleep(pause)
 
 
 def _cause(error: Exception) -> Exception:

@@ -17,7 +17,7 @@ from chalicelib.aws import records
 from chalicelib.aws.attributes import Item, Value, moment, number, seconds, text
 from chalicelib.aws.audit_log import noted, write_noted
 from chalicelib.aws.batches import DynamoBatches
-from chalicelib.aws.failures import ConditionRefused, read, write
+from chalicelib.aws.failures import ConditionRefused, read, transact, write
 from chalicelib.aws.reads import READS, read_items
 from chalicelib.aws.records import CONTROLS_ID, Difference, findable, payload_id
 from chalicelib.aws.statements import Applied, Outcome, Refused, Statement, Unanswered, expression, run
@@ -101,7 +101,9 @@ class DynamoJobStore(DynamoBatches):
 
     def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
         """Apply each change by itself, in one call per 25."""
-        results = [_result(outcome) for outcome in run(self._client, [self._swap(each) for each in changes])]
+        alone = [self._swap(each) for each in changes if each.follow is None]
+        batched = iter([_result(outcome) for outcome in run(self._client, alone)])
+        results = [next(batched) if each.follow is None else self._save_followed(each) for each in changes]
         self._expire_payloads(changes, results)
         return results
 
@@ -135,10 +137,11 @@ class DynamoJobStore(DynamoBatches):
             blank = Difference({"pl": records.NOTHING})
             apart = Statement(self._tables.jobs, payload_id(change.after.id), blank, {})
             parts.append({"Update": expression(apart)})
+        own, parts = len(parts), [*parts, *self._follow(change)]
         try:
-            write(self._client.transact_write_items, TransactItems=parts)
+            transact(self._client, parts)
         except ConditionRefused as refused:
-            return _refusal(refused.answer["CancellationReasons"], has_key=take_back is not None)
+            return _refusal(refused.answer["CancellationReasons"][:own], has_key=take_back is not None)
         except StoreError:
             return Unsure()
         self._expire_payloads([change], [Saved()])
@@ -243,6 +246,28 @@ class DynamoJobStore(DynamoBatches):
         ]
         run(self._client, [self._keep_payload(job, until=job.expires_at) for job in ended])
 
+    def _save_followed(self, change: Change) -> SaveResult:
+        """Apply a change and write the job that follows it, both or neither."""
+        try:
+            transact(self._client, [{"Update": expression(self._swap(change))}, *self._follow(change)])
+        except ConditionRefused as refused:
+            [job, *_] = refused.answer["CancellationReasons"]
+            return _outdated(job) if job["Code"] == "ConditionalCheckFailed" else Unsure()
+        except StoreError:
+            return Unsure()
+        return Saved()
+
+    def _follow(self, change: Change) -> list[dict[str, Any]]:
+        """Return the parts of a transaction that write the job that follows a change, if one does."""
+        if change.follow is None:
+            return []
+        job, payload = change.follow, records.payload_item(change.follow)
+        if payload is not None:
+            job = replace(job, payload=None, payload_apart=True)
+        items = [records.job_item(job), *([] if payload is None else [payload])]
+        new = {"TableName": self._tables.jobs, "ConditionExpression": "attribute_not_exists(id)"}
+        return [{"Put": {**new, "Item": item}} for item in items]
+
     def _swap(self, change: Change) -> Statement:
         return Statement(
             self._tables.jobs,
@@ -304,13 +329,18 @@ def _stands(change: Change, result: SaveResult) -> bool:
     assert_never(result)
 
 
+def _outdated(reason: Mapping[str, Any]) -> SaveResult:
+    """Return what a transaction means that was cancelled because its job has changed."""
+    return _result(Refused(reason.get("Item")))
+
+
 def _refusal(reasons: Sequence[Mapping[str, Any]], *, has_key: bool) -> SaveResult | KeyTaken:
     """Return what a cancelled transaction means, from its parts in order: job, entry, any key, any payload."""
     refused = [reason["Code"] == "ConditionalCheckFailed" for reason in reasons]
     if refused[1]:
         return Saved()  # by an earlier try: the entry is never written without the change
     if refused[0]:
-        return _result(Refused(reasons[0].get("Item")))
+        return _outdated(reasons[0])
     if has_key and refused[2]:
         return KeyTaken(records.key(reasons[2]["Item"]).job_id)
     # A payload that is gone ended with its job's retention: there is nothing left to start anew.

@@ -62,6 +62,7 @@ ACCEPTED: Mapping[str, tuple[str, Kind]] = {
     "payload": ("pl", JSON),
     "payload_apart": ("pa", FLAG),
     "callback_url": ("cb", TEXT),
+    "callback_endpoint_id": ("ce", TEXT),
     "priority": ("pr", COUNT),
     "created_at": ("cr", MOMENT),
     "batch_id": ("bi", TEXT),
@@ -178,7 +179,7 @@ def difference(before: Job, after: Job) -> Difference:
         else:
             change.sets[name] = kind.write(now)
     if before.erased_at != after.erased_at:
-        change.removes.append("cb")
+        change.removes.extend(["cb", "ce"])
         if not after.payload_apart:
             change.sets["pl"] = NOTHING
     if before.expires_at != after.expires_at:

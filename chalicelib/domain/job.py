@@ -134,6 +134,7 @@ class Job:
     batch_id: str | None = None
     batch_index: int | None = None
 
+    callback_endpoint_id: str | None = None  # whose endpoint is told of its end, where `callback_url` is not
     erased_at: datetime | None = None  # since then it has no payload and no result: they were a person's
 
     @property
@@ -168,6 +169,7 @@ class Accepting:
     delay: timedelta
     batch_id: str | None = None
     batch_index: int | None = None
+    callback_endpoint_id: str | None = None
 
 
 def accept(offer: Accepting, *, now: datetime, timing: Timing) -> Job:
@@ -197,6 +199,7 @@ def accept(offer: Accepting, *, now: datetime, timing: Timing) -> Job:
         looks=looks,
         batch_id=offer.batch_id,
         batch_index=offer.batch_index,
+        callback_endpoint_id=offer.callback_endpoint_id,
     )
 
 
@@ -313,7 +316,15 @@ def promote(job: Job, policy: Policy, *, now: datetime) -> Job:
 
 def erase(job: Job, *, now: datetime) -> Job:
     """Take what may be about a person from a job that has ended: payload, result, where its end is told."""
-    return replace(job, version=job.version + 1, payload={}, result=None, callback_url=None, erased_at=now)
+    return replace(
+        job,
+        version=job.version + 1,
+        payload={},
+        result=None,
+        callback_url=None,
+        callback_endpoint_id=None,
+        erased_at=now,
+    )
 
 
 def hold(job: Job, until: datetime) -> Job:

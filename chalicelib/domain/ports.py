@@ -77,10 +77,14 @@ class Crew(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A compare-and-swap: `after` replaces `before` if the stored version is still `before`'s."""
+    """A compare-and-swap: `after` replaces `before` if the stored version is still `before`'s.
+
+    `follow` is a new job that is written with it, both or neither.
+    """
 
     before: Job
     after: Job
+    follow: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +191,9 @@ class JobStore(Stages, Protocol):
     def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
         """Apply each change by itself, in one call per 25; no job may be in it twice.
 
-        Only what differs is written, so that a look which `dispatch` moved meanwhile stays moved; the look
-        and its count go together. A job at rest leaves the agenda and the index of the overdue. Never raises
+        One with a `follow` takes a call of its own, and is Unsure where a job of the follow's id exists. Only
+        what differs is written, so that a look which `dispatch` moved meanwhile stays moved; the look and its
+        count go together. A job at rest leaves the agenda and the index of the overdue. Never raises
         StoreError: an unanswered call is Unsure for each of its changes, and so is a throttled one, since
         the next try of it is the same.
         """
@@ -202,7 +207,7 @@ class JobStore(Stages, Protocol):
         take_back: Key | None = None,
         instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
-        """Apply an operator's change and write its audit entry, both or neither.
+        """Apply an operator's change, its `follow` included, and write its audit entry, all or nothing.
 
         Saved, too, if an entry of this id stands already: the change was made before, whatever has become of
         the job since. With `take_back` the key is written for the job in the same transaction, unless it is

@@ -14,6 +14,7 @@ from chalicelib.domain.claim import AtRest, NotYet, leave, refusal
 from chalicelib.domain.errors import ClaimLost, ProviderError, StoreError, StoreUnsure
 from chalicelib.domain.job import AT_REST, Job, JobId, begin, without_message
 from chalicelib.domain.jobtype import JobType, Work
+from chalicelib.domain.notice import Notices
 from chalicelib.domain.outcome import (
     Completed,
     Failure,
@@ -31,6 +32,7 @@ from chalicelib.domain.ports import (
     Change,
     Clock,
     Crew,
+    JobQueue,
     JobStore,
     Journal,
     Limiter,
@@ -45,6 +47,7 @@ from chalicelib.service.admission import Admitted, Gate
 from chalicelib.service.fates import DONE, LEFT, STRAY, Fate, Later, Look, Step, Tell
 from chalicelib.service.needs import unmet
 from chalicelib.service.planning import SOON, Planner
+from chalicelib.service.sending import send_follows
 from chalicelib.service.writing import write
 
 
@@ -68,6 +71,7 @@ class Execute:
         *,
         store: JobStore,
         registry: Registry,
+        queue: JobQueue,
         providers: Providers,
         types: Mapping[str, JobType],
         clock: Clock,
@@ -79,6 +83,7 @@ class Execute:
     ) -> None:
         self._store = store
         self._registry = registry
+        self._queue = queue
         self._providers = providers
         self._types = types
         self._clock = clock
@@ -88,6 +93,7 @@ class Execute:
         self._gate = Gate(limiter, types, journal)
         self._timing = timing
         self._policies = {name: job_type.policy(timing) for name, job_type in types.items()}
+        self._notices = Notices(types, timing)
         self._planner = Planner(types, self._policies, clock, chance, journal, timing)
 
     def execute(
@@ -170,7 +176,9 @@ class Execute:
             return [], {}
         claimed: list[Job] = []
         fates: dict[JobId, Fate] = {}
-        results = write(self._store, [step.change for step in steps])
+        changes = [self._notices.on(step.change) for step in steps]
+        results = write(self._store, changes)
+        send_follows(self._queue, self._journal, changes, results, now=self._clock.now())
         for step, result in zip(steps, results, strict=True):
             job = step.change.after
             match result:

@@ -16,6 +16,7 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.job import AT_REST, Job, JobId, State, VenueId
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import Key
+from chalicelib.domain.notice import Notices
 from chalicelib.domain.policies import TIMING, Policy, Tier, Timing
 from chalicelib.domain.ports import (
     Chance,
@@ -42,6 +43,7 @@ from chalicelib.domain.steer import (
     resolve,
     retry,
 )
+from chalicelib.service.sending import send_follows
 from chalicelib.service.writing import TRIES
 
 
@@ -79,6 +81,7 @@ class Manage:
         self._chance = chance
         self._journal = journal
         self._timing = timing
+        self._notices = Notices(types, timing)
 
     def cancel(self, order: Order) -> Job:
         """Cancel a waiting job: no provider call for it starts after this returns.
@@ -123,7 +126,7 @@ class Manage:
                 entry = self._entry(action, order, made, entry_id, at)
             match self._store.save_audited(made, entry, take_back=key, instead_of=ghost):
                 case Saved():
-                    return self._done(action, order, made.after)
+                    return self._done(action, order, made)
                 case Unsure():
                     decided = True  # the same once more: if it was applied, its entry says so
                 case Outdated() | KeyTaken():
@@ -141,7 +144,7 @@ class Manage:
         after = decide(job, self._types[job.type].policy(self._timing))
         if isinstance(after, NotAllowed):
             raise ActionRefused(after.code, after.message, state=job.state)
-        return Change(job, after)
+        return self._notices.on(Change(job, after))
 
     def _key_of(self, made: Change) -> tuple[Key | None, Key | None]:
         """Return the key that a job, starting anew, is to hold again, and the ghost of one that it replaces.
@@ -190,11 +193,13 @@ class Manage:
             case keys.Standing.GHOST:
                 pass
 
-    def _done(self, action: str, order: Order, job: Job) -> Job:
+    def _done(self, action: str, order: Order, made: Change) -> Job:
+        job = made.after
         self._journal.note(action, jobId=job.id, actor=order.actor, state=job.state)
         if job.state in WAITING:
             # Not sent, or not surely: the agenda has the job, `dispatch` sends it.
             self._queue.send([Message(job.id, job.venue_id, job.tier, job.lane, order.after)])
+        send_follows(self._queue, self._journal, [made], [Saved()], now=self._clock.now())
         return job
 
     def _entry(self, action: str, order: Order, made: Change, entry_id: str, at: datetime) -> Entry:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from chalicelib.domain.job import Job
-from chalicelib.domain.ports import JobQueue, Journal, Message
+from chalicelib.domain.ports import Change, JobQueue, Journal, Message, Saved, SaveResult
 
 NOW = timedelta(0)
 
@@ -19,3 +19,21 @@ def send_accepted(queue: JobQueue, journal: Journal, jobs: Sequence[Job], *, now
         queue.send(messages)
     for job in jobs:
         journal.note("accepted", jobId=job.id, venueId=job.venue_id, type=job.type, state=job.state)
+
+
+def send_follows(
+    queue: JobQueue,
+    journal: Journal,
+    changes: Sequence[Change],
+    results: Sequence[SaveResult],
+    *,
+    now: datetime,
+) -> None:
+    """Send the messages of the jobs that were written with changes, of those changes that surely stand."""
+    made = [
+        change.follow
+        for change, result in zip(changes, results, strict=True)
+        if change.follow is not None and isinstance(result, Saved)
+    ]
+    if made:
+        send_accepted(queue, journal, made, now=now)

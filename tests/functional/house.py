@@ -314,6 +314,7 @@ class House:
         self.execute = Execute(
             store=self.store,
             registry=self.registry,
+            queue=self.queue,
             providers=self.providers,
             types=self.types,
             clock=self.clock,

@@ -19,7 +19,7 @@ from chalicelib.providers.stripe_payments import StripePayments
 from chalicelib.service.execute import Execute
 from local.standins import StandIns
 from tests.factories import PAYMENT, a_job
-from tests.fakes import ListJournal, ManualClock, MemoryStore, SeededChance, SequentialCrew, told
+from tests.fakes import ListJournal, ManualClock, MemoryQueue, MemoryStore, SeededChance, SequentialCrew, told
 from tests.fakes_registry import MemoryRegistry
 
 SEEDS = range(1_000 if os.environ.get("QS_FULL") else 50)
@@ -57,6 +57,7 @@ class Life:
         self.execute = Execute(
             store=self.store,
             registry=MemoryRegistry(),
+            queue=MemoryQueue(clock),
             providers=cast(Providers, SimpleNamespace(payments=self.payments)),
             types={JOB_TYPE.name: JOB_TYPE},
             clock=clock,

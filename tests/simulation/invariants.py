@@ -1,6 +1,9 @@
-"""The eight invariants of the contract, watched at every write, every call and every answer."""
+"""The eight invariants of the contract, watched at every write, every call and every answer.
 
-from collections.abc import Callable
+A ninth: each end of a job whose caller wants to be told has exactly one notice, and nothing else has any.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -10,8 +13,9 @@ from chalicelib.domain.controls import Controls, Scope
 from chalicelib.domain.job import AT_REST, TERMINAL, Job, JobId, KeyId, Reason, StageId, State
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import Key
+from chalicelib.domain.notice import DELIVERY
 from chalicelib.domain.operation import Status
-from chalicelib.domain.policies import TIERS, TIMING, EffectClass
+from chalicelib.domain.policies import TIERS, TIMING, EffectClass, Tier
 from chalicelib.domain.ports import Change, Entry, KeyTaken, SaveResult
 from chalicelib.domain.ratelimit import GROUPS
 from tests.fakes import MemoryStore
@@ -42,7 +46,8 @@ class Watch:
 
     world: World
     provided: Provided
-    job_type: JobType
+    types: Mapping[str, JobType]
+    job_type: JobType  # of the jobs that clients submit; the others tell of their ends
     answers: list[Answered] = field(default_factory=list)
     audited: bool = False  # whether the write under way is an operator's
     vouched: set[JobId] = field(default_factory=set)  # an operator has asserted that the effect was there
@@ -54,7 +59,8 @@ class Watch:
     turned_away: set[StageId] = field(default_factory=set)  # batches whose callers were told: none of it
     pauses: dict[tuple[str, datetime], datetime | None] = field(
         default_factory=dict
-    )  # of the tier, to their end
+    )  # of a tier, or of all, to their end
+    ends: dict[JobId, list[State]] = field(default_factory=dict)  # each that a job has come to, in order
     acted_on: set[tuple[str, JobId, date]] = field(
         default_factory=set
     )  # by operations, which their reasons name
@@ -62,8 +68,8 @@ class Watch:
         default_factory=dict
     )  # by redrive: the turns and their jobs
 
-    def __post_init__(self) -> None:
-        self.effect_class = self.job_type.effect_class
+    def _class_of(self, job: Job) -> EffectClass:
+        return self.types[job.type].effect_class
 
     # --- at every write
 
@@ -86,6 +92,8 @@ class Watch:
             lease = before.lease_until
             if lease is not None and self.world.moment(2_500) < lease:
                 raise Violation(f"3: {after.id} was claimed while its lease ran")
+        if after.state in TERMINAL and before.state not in TERMINAL:
+            self.ends.setdefault(after.id, []).append(after.state)
         if after.state in AT_REST:
             self._ends(after)
         else:
@@ -118,10 +126,11 @@ class Watch:
         before, after = change.before, change.after
         if after.state is not State.RUNNING or after.claim_id == before.claim_id:
             return
+        provider = self.types[after.type].provider
         named = {
             Scope.ALL: ("",),
             Scope.TIER: (after.tier.value,),
-            Scope.PROVIDER: (self.job_type.provider, GROUPS.get(self.job_type.provider, "")),
+            Scope.PROVIDER: (provider, GROUPS.get(provider, "")),
             Scope.VENUE: (after.venue_id,),
             Scope.TYPE: (after.type,),
         }
@@ -131,15 +140,19 @@ class Watch:
                 raise Violation(f"3: {after.id} was claimed while its {each.scope} was stopped")
 
     def controls_changed(self, controls: Controls) -> None:
-        """Note the pauses of the tier, for the windows that leave them out."""
+        """Note the pauses of tiers, for the windows that leave them out."""
         for each in controls.entries:
-            if each.scope is Scope.ALL or (each.scope is Scope.TIER and each.value == self.job_type.tier):
-                self.pauses[each.scope, each.since] = each.until
+            if each.scope in (Scope.ALL, Scope.TIER):
+                self.pauses[each.value, each.since] = each.until
 
-    def _paused_since(self, due: datetime) -> timedelta:
-        """Return how long the tier stood still since a moment, counted anew."""
+    def _paused_since(self, due: datetime, tier: Tier) -> timedelta:
+        """Return how long a tier stood still since a moment, counted anew."""
         now = self.world.moment()
-        spans = sorted((max(since, due), min(until or now, now)) for (_, since), until in self.pauses.items())
+        spans = sorted(
+            (max(since, due), min(until or now, now))
+            for (value, since), until in self.pauses.items()
+            if value in ("", tier)
+        )
         total, reached = timedelta(0), due
         for start, end in spans:
             total += max(end - max(start, reached), timedelta(0))
@@ -150,7 +163,7 @@ class Watch:
         self.ended_at[job.id] = self.world.now
         window = TIERS[job.tier].window
         if job.reason is Reason.EXPIRED and window is not None:
-            lasted = self.world.moment() - job.due - self._paused_since(job.due)
+            lasted = self.world.moment() - job.due - self._paused_since(job.due, job.tier)
             if lasted < window - MINUTES:
                 raise Violation(f"1: {job.id} expired after {lasted}, pauses left out")
         happened = bool(self.provided.effects.get(job.id))
@@ -158,7 +171,7 @@ class Watch:
         charged = self.provided.is_charged((job.payload or {}).get("paymentIntentId"))  # by another retry of it
         if job.state is State.COMPLETED and not (happened or charged) and job.id not in self.vouched:
             raise Violation(f"7: {job.id} is completed and nothing has happened")
-        if self.effect_class is not EffectClass.RECEIVER_DEDUPS and dead:
+        if self._class_of(job) is not EffectClass.RECEIVER_DEDUPS and dead:
             if happened:
                 raise Violation(f"8: {job.id} is {job.state} and its effect has happened")
             if self.provided.may_still_happen(job.id) and job.reason is not Reason.REFUSED:
@@ -173,7 +186,7 @@ class Watch:
             raise Violation(f"6: {after.id} starts anew and its key is another's")
         if after.doubt is not None or (before.doubt is not None and entry.action != "resolve_retry"):
             raise Violation(f"8: {after.id} starts anew although an effect is in doubt")
-        if after.generation != before.generation + (1 if self.effect_class.doubts else 0):
+        if after.generation != before.generation + (1 if self._class_of(after).doubts else 0):
             raise Violation(f"8: {after.id} starts anew in the generation {after.generation}")
         if "(op_" in entry.reason:
             # Within a day: the log's partition is the day, as docs/adr/0011 says.
@@ -291,16 +304,35 @@ class Watch:
             if job.state not in AT_REST:
                 raise Violation(f"1: {job.id} was forgotten as {job.state}")
             effects = self.provided.effects.get(job.id, [])
-            if self.effect_class is EffectClass.RECEIVER_DEDUPS:
+            if self._class_of(job) is EffectClass.RECEIVER_DEDUPS:
                 if len(self.provided.ids.get(job.id, ())) > 1:
                     raise Violation(f"2: {job.id} was repeated under another id")
             elif len(effects) > 1:
                 raise Violation(f"2: {job.id} had {len(effects)} effects")
-            if job.state is State.FAILED and effects and self.effect_class.doubts:
+            if job.state is State.FAILED and effects and self._class_of(job).doubts:
                 raise Violation(f"8: {job.id} is failed and its effect has happened")
         self._effects_per_key(store)
+        self._ends_are_told(store)
         if any("poison" not in body and body not in self.strays for body in dead):
             raise Violation("5: the dead-letter queue holds a message of a job")
+
+    def _ends_are_told(self, store: MemoryStore) -> None:
+        """Check that each end of a job with a callback is told once, and none of a job without."""
+        told: dict[JobId, list[tuple[str, str]]] = {}
+        for job in store.jobs.values():
+            if job.type == DELIVERY:
+                data = job.payload or store.payloads[job.id]
+                about = JobId(data["payload"]["jobId"])
+                told.setdefault(about, []).append((data["event"], data["eventId"]))
+        for job in store.jobs.values():
+            expected = [f"job.{state}" for state in self.ends.get(job.id, ()) if job.callback_url is not None]
+            events = told.pop(job.id, [])
+            if sorted(event for event, _ in events) != sorted(expected):
+                raise Violation(f"9: {job.id} came to {expected} and is told of as {events}")
+            if len({event_id for _, event_id in events}) < len(events):
+                raise Violation(f"9: two ends of {job.id} are told as one: {events}")
+        if told:
+            raise Violation(f"9: {sorted(told)} are told of and are not there")
 
     def operations_are_over(self, operations: MemoryOperationStore) -> None:
         """Check that every operation has come to an end."""
@@ -320,11 +352,11 @@ class Watch:
 
     def _effects_per_key(self, store: MemoryStore) -> None:
         """Invariant 2, across jobs: two effects under one key lie at least its period apart."""
-        if not self.effect_class.doubts:
+        if not self.job_type.effect_class.doubts:
             return
         by_key: dict[str, list[Job]] = {}
         for job in store.jobs.values():
-            if self.provided.effects.get(job.id):
+            if self.provided.effects.get(job.id) and self._class_of(job).doubts:
                 by_key.setdefault(job.key_id, []).append(job)
         period = self.answers[0].period if self.answers else timedelta(0)
         for jobs in by_key.values():

@@ -12,13 +12,14 @@ from unittest.mock import patch
 
 from chalicelib.domain import claim as claims
 from chalicelib.domain import job as jobs
-from chalicelib.domain import keys, operation, policies, settle, steer
+from chalicelib.domain import keys, notice, operation, policies, settle, steer
 from chalicelib.domain.batch import Stage
 from chalicelib.domain.controls import Controls, Scope
 from chalicelib.domain.errors import AcceptanceUnknown, StoreRefused
-from chalicelib.domain.job import Job, Reason, State
+from chalicelib.domain.job import Job, JobId, Reason, State
 from chalicelib.domain.jobtype import Work
 from chalicelib.domain.keys import Key
+from chalicelib.domain.notice import Notices
 from chalicelib.domain.outcome import HeldBack, Retry, Unknown
 from chalicelib.domain.policies import EffectClass
 from chalicelib.domain.ports import Change, JobStore, Saved, SaveResult
@@ -403,6 +404,96 @@ def _acted_on_twice() -> list[Any]:
     return [patch.object(manage.Manage, "_act", act)]
 
 
+Write = Callable[[JobStore, Sequence[Change]], list[SaveResult]]
+
+
+def _written(write: Write) -> list[Any]:
+    return [patch.object(execute, "write", write)]
+
+
+def _alone(changes: Sequence[Change]) -> list[Change]:
+    return [replace(change, follow=None) for change in changes]
+
+
+def _told_after_the_save() -> list[Any]:
+    """Write notices by themselves, once the ends surely stand."""
+    real = writing.write
+
+    def write(store: JobStore, changes: Sequence[Change]) -> list[SaveResult]:
+        results = real(store, _alone(changes))
+        stand = [change for change, result in zip(changes, results, strict=True) if result == Saved()]
+        store.add_many([each.follow for each in stand if each.follow is not None])
+        return results
+
+    return _written(write)
+
+
+def _told_before_the_save() -> list[Any]:
+    """Write notices by themselves, before the ends, so that none gets lost."""
+    real = writing.write
+
+    def write(store: JobStore, changes: Sequence[Change]) -> list[SaveResult]:
+        store.add_many([each.follow for each in changes if each.follow is not None])
+        return real(store, _alone(changes))
+
+    return _written(write)
+
+
+def _message_without_a_record() -> list[Any]:
+    """Send the message of a notice whose record nobody has written."""
+    real = writing.write
+    return _written(lambda store, changes: real(store, _alone(changes)))
+
+
+def _told_at_each_try() -> list[Any]:
+    """Give a notice that is there already a fresh id, and write it apart from the end."""
+    real = MemoryStore.save_one
+
+    def save_one(self: MemoryStore, change: Change) -> SaveResult:
+        if change.follow is not None and not self.add_free(change.follow):
+            self.add_free(replace(change.follow, id=JobId(f"{change.follow.id}-{len(self.jobs)}")))
+        return real(self, replace(change, follow=None))
+
+    return [patch.object(MemoryStore, "save_one", save_one)]
+
+
+def _noticed(on: Callable[[Notices, Change], Change]) -> list[Any]:
+    return [patch.object(Notices, "on", on)]
+
+
+def _cancellation_untold() -> list[Any]:
+    real = Notices.on
+    return _noticed(lambda self, made: made if made.after.state is State.CANCELLED else real(self, made))
+
+
+def _ending_claim_untold() -> list[Any]:
+    real = Notices.on
+    return _noticed(
+        lambda self, made: made if made.after.claim_id != made.before.claim_id else real(self, made)
+    )
+
+
+def _resolution_untold() -> list[Any]:
+    real = Notices.on
+    return _noticed(lambda self, made: made if made.before.state is State.PARKED else real(self, made))
+
+
+def _parked_is_told() -> list[Any]:
+    real = Notices.on
+
+    def on(self: Notices, made: Change) -> Change:
+        if made.after.state is not State.PARKED:
+            return real(self, made)
+        ended = replace(made.after, state=State.FAILED, finished_at=made.after.created_at)
+        return replace(made, follow=real(self, Change(made.before, ended)).follow)
+
+    return _noticed(on)
+
+
+def _ends_known_by_their_job() -> list[Any]:
+    return [patch.object(notice, "event_id", lambda ended: ended.id)]
+
+
 MUTANTS = (
     Mutant("no_fence", "saves without comparing the version", (A, C), _no_fence),
     Mutant("no_dispatch", "never looks at the agenda", (D, A), _no_dispatch),
@@ -449,4 +540,13 @@ MUTANTS = (
     Mutant("canary_skipped", "redrives many before one has ended well", (D, A), _canary_skipped),
     Mutant("acted_on_twice", "retries a job twice by one operation", (A,), _acted_on_twice),
     Mutant("message_first", "lets messages go before the save", (D, A), _message_first),
+    Mutant("told_after_the_save", "writes a notice once the end stands", (A, C), _told_after_the_save),
+    Mutant("told_before_the_save", "writes a notice before the end stands", (A, D), _told_before_the_save),
+    Mutant("told_at_each_try", "writes a notice more when a reply is lost", (A, C), _told_at_each_try),
+    Mutant("told_by_message", "sends a notice that has no record", (A, D), _message_without_a_record),
+    Mutant("cancelled_untold", "forgets to tell of cancellations", (A, C), _cancellation_untold),
+    Mutant("ending_claim_untold", "forgets to tell what a claim ends", (D, A), _ending_claim_untold),
+    Mutant("resolved_untold", "forgets to tell what an operator resolves", (C, B), _resolution_untold),
+    Mutant("parked_is_told", "takes a parked job for one that has ended", (C, B), _parked_is_told),
+    Mutant("told_as_one", "knows two ends of a job by one event", (D, A), _ends_known_by_their_job),
 )

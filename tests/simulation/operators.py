@@ -39,6 +39,7 @@ class Operators:
     """What the operators do, and what they need for it."""
 
     world: World
+    types: Mapping[str, JobType]
     job_type: JobType
     venue_id: VenueId
     store: WatchedStore
@@ -47,7 +48,6 @@ class Operators:
     watch: Watch
 
     def __post_init__(self) -> None:
-        self._types: Mapping[str, JobType] = {self.job_type.name: self.job_type}
         self.operations = MemoryOperationStore(self.store.audit)
         self._index = MemoryJobIndex(self.store)
         self._made = 0
@@ -89,6 +89,12 @@ class Operators:
 
         return operate
 
+    def resolve_parked(self) -> None:
+        """Resolve what is parked at this moment, each job by itself."""
+        for job in [each for each in self.store.jobs.values() if each.state is State.PARKED]:
+            process = self._process()
+            self._try(process, f"resolve of {job.id}", lambda p=process, job=job: self._act(p, "resolve", job))  # type: ignore[misc]  # defaults bind
+
     def _act(self, process: Process, what: str, job: Job) -> None:
         manage = self._manage(process, SimStore(process, self.store))
         order = Order(job.id, self.venue_id, "operator-1", "simulation")
@@ -104,7 +110,7 @@ class Operators:
         return Manage(
             store=store,
             queue=SimQueue(process, self.queues),
-            types=self._types,
+            types=self.types,
             clock=process,
             chance=process,
             journal=process,
@@ -165,7 +171,7 @@ class Operators:
         store = SimStore(process, self.store)
         return Stops(
             store=store,
-            types=self._types,
+            types=self.types,
             clock=process,
             chance=process,
             journal=process,
@@ -256,14 +262,14 @@ class Operators:
         operations = SimOperations(process, self.operations)
         store = SimStore(process, self.store)
         index = SimIndex(process, self._index)
-        listing = Listing(store=store, index=index, types=self._types, timing=TIMING)
+        listing = Listing(store=store, index=index, types=self.types, timing=TIMING)
         runs = RunOperations(
             operations=operations,
             store=store,
             index=index,
             listing=listing,
             manage=self._manage(process, store),
-            types=self._types,
+            types=self.types,
             leases=SimLeases(process, self.leases),
             clock=process,
             chance=process,

@@ -13,6 +13,7 @@ from chalicelib.domain.claim import Leave
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.jobtype import Facts, JobType, Work
+from chalicelib.domain.notice import DELIVERY
 from chalicelib.domain.outcome import Completed, Failure, HeldBack, Outcome, Retry, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import (
@@ -587,3 +588,5 @@ WEBHOOK = JobType(
     run=run_receiver,
     run_time=timedelta(seconds=30),
 )
+
+DELIVER = replace(WEBHOOK, name=DELIVERY)  # what notices are

@@ -1,5 +1,6 @@
 """One schedule: clients, consumers, dispatchers and an operator in a storm, then calm until all is at rest."""
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -33,7 +34,7 @@ from tests.simulation.adapters import (
 )
 from tests.simulation.invariants import Answered, Watch, WatchedStore
 from tests.simulation.operators import Operators
-from tests.simulation.providers import MINT, RETRY_PAYMENT, WEBHOOK, Provided, SimProviders, Violation
+from tests.simulation.providers import DELIVER, MINT, RETRY_PAYMENT, WEBHOOK, Provided, SimProviders, Violation
 from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, World
 
 VENUE = VenueId("venue-1")
@@ -50,6 +51,8 @@ TYPES: Mapping[str, JobType] = {
 # So little that two jobs are too much at once; the express lane finds room all the same.
 TIGHT = {group: replace(limit, concurrent=1, burst=2, per_second=0.5) for group, limit in LIMITS.items()}
 NAMED_BY = ("orderId", "to", "transactionId", "targetId", "paymentIntentId", "period")  # what jobs differ in
+CALLBACK = "https://shop.example/done"
+TOLD = 0.3  # of the schedules have callers who want to be told
 DELAYS = (0, 0, 0, 0, 5 * SECOND, 14 * MINUTE, 20 * MINUTE, 3 * HOUR)
 
 
@@ -85,16 +88,19 @@ class Schedule:
         self.world.faults_left = chance.choice((0, 2, 5, 10, 20))
         self.world.storm_ends = chance.choice((2 * MINUTE, 10 * MINUTE, 40 * MINUTE, 30 * HOUR))
         self.registry = MemoryRegistry()
+        # A chance of their own, so that schedules without callbacks are what they were before there were any.
+        self._told = random.Random(f"{self.world.seed} callbacks")
+        self._callbacks = number % 4 > 1 if aim else self._told.random() < TOLD
         self.job_type = TYPES[kind]
-        self.types = {self.job_type.name: self.job_type}
+        self.types = {self.job_type.name: self.job_type, DELIVER.name: DELIVER}
         self.provided = Provided(self.world, self._leased)
-        self.watch = Watch(self.world, self.provided, self.job_type)
+        self.watch = Watch(self.world, self.provided, self.types, self.job_type)
         self.store = WatchedStore(self.watch, self._tick_for)
         self.leases = MemoryLeases()
         self.limiter = MemoryLimiter(chance.choice((LIMITS, TIGHT)))
         self.queues = SimQueues(self.world, self._invoke)
         self.operators = Operators(
-            self.world, self.job_type, VENUE, self.store, self.queues, self.leases, self.watch
+            self.world, self.types, self.job_type, VENUE, self.store, self.queues, self.leases, self.watch
         )
         self._ticks: set[int] = set()
         self._started = 0
@@ -155,6 +161,8 @@ class Schedule:
             self._clients()
             self._batches()
             self.operators.prepare(often=self.world.chance.random() < 0.2)
+            if self._callbacks and self._told.random() < 0.2:
+                self.world.at(self._told.choice((20 * MINUTE, 26 * HOUR)), self.operators.resolve_parked)
             self._poison()
 
     def _dead_letters(self) -> None:
@@ -240,7 +248,7 @@ class Schedule:
             attempts=attempts,
             delay=timedelta(milliseconds=delay),
             key=given,
-            callback_url=None,
+            callback_url=CALLBACK if self._callbacks and self._told.random() < 0.8 else None,
         )
 
     def _answered(self, accepted: Accepted, data: dict[str, Any], *, natural: bool) -> None:
@@ -408,6 +416,7 @@ class Schedule:
         execute = Execute(
             store=SimStore(process, self.store),
             registry=SimRegistry(process, self.registry),
+            queue=SimQueue(process, self.queues),
             providers=SimProviders(process, self.provided),
             types=self.types,
             clock=process,

@@ -129,6 +129,7 @@ class Sale:
         execute = Execute(
             store=SimStore(process, self.store),
             registry=MemoryRegistry(),
+            queue=None,  # type: ignore[arg-type]  # nobody is told
             providers=Mails(process),  # type: ignore[arg-type]  # mails alone
             types={MAIL.name: MAIL},
             clock=process,
