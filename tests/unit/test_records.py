@@ -116,6 +116,7 @@ def jobs(draw: st.DrawFn, stages: st.SearchStrategy[StageId | None] = NONE) -> J
         stage=stage,
         batch_id=draw(maybe(words)),
         batch_index=draw(maybe(st.integers(0, 99))),
+        callback_endpoint_id=draw(maybe(words)),
     )
 
 
