@@ -26,7 +26,7 @@ from chalicelib.domain.ports import (
     Limiter,
     Quotas,
 )
-from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Payouts, Providers
+from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Payouts, Providers, Texts
 from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
 from chalicelib.domain.standing import Registry
@@ -183,6 +183,11 @@ class LiveProviders:
         return self._once("mailer", self._ses)
 
     @property
+    def texts(self) -> Texts:
+        """Twilio."""
+        return self._once("texts", self._twilio)
+
+    @property
     def analytics(self) -> Analytics:
         """EventBridge."""
         return self._once("analytics", self._event_bridge)
@@ -222,6 +227,18 @@ class LiveProviders:
         from chalicelib.aws.ses_mailer import SesMailer
 
         return SesMailer(self._clients.sesv2, sender, self._clock)
+
+    def _twilio(self) -> Texts:
+        account = self._settings.twilio
+        if account is None:
+            return cast(Texts, Unconfigured("Twilio"))
+        from chalicelib.providers.twilio_messages import TwilioMessages
+
+        base = self._settings.public_base_url
+        status_callback = None if base is None else f"{base}/v1/callbacks/twilio"
+        return TwilioMessages(
+            account, self._teller(account.auth_token), self._clock, status_callback=status_callback
+        )
 
     def _event_bridge(self) -> Analytics:
         bus = self._settings.analytics_bus

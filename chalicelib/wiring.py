@@ -204,7 +204,11 @@ def _health(settings: Settings, adapters: Adapters) -> Health:
         queue=adapters.queue,
         clock=adapters.clock,
         journal=adapters.journal,
-        configured={"stripe": settings.stripe is not None, "ses": settings.ses_sender is not None},
+        configured={
+            "stripe": settings.stripe is not None,
+            "ses": settings.ses_sender is not None,
+            "twilio": settings.twilio is not None,
+        },
     )
 
 

@@ -22,9 +22,12 @@ from local.options import Options
 from local.server import Api
 from local.sessions import session
 from local.standins import StandIns
+from local.standins.twilio_face import OWN as TWILIO_PHONE
+from local.standins.twilio_face import TOKEN as TWILIO_TOKEN
 
 SENDER = "tickets@queue-service.test"
 ORDER_TOKEN = "order_local"  # noqa: S105 - the stand-in's
+TWILIO_ACCOUNT = f"AC{0:032x}"  # the stand-in's
 STRIPE_KEY = "sk_test_local"  # the stand-in's; no real account has it
 
 
@@ -51,13 +54,16 @@ def assembled(options: Options, api: Api, report: Report) -> Iterator[Endpoints]
         environment = up.enter_context(_emulator(options, state))
         verify_sender(SENDER, environment["AWS_ENDPOINT_URL"])
         stand_ins = up.enter_context(
-            StandIns(state=state / "stand-ins.sqlite", ses=environment["AWS_ENDPOINT_URL"])
+            StandIns(
+                state=state / "stand-ins.sqlite",
+                ses=environment["AWS_ENDPOINT_URL"],
+                twilio_webhook=f"{api.url}/v1/callbacks/twilio",
+            )
         )
         os.environ.update(environment | _settings(options, api.url, stand_ins))
         up.enter_context(_functions(options, api, environment, report))
         _await_ready(api.url)
-        providers = {"stripe": stand_ins.url, "ses": stand_ins.ses_url, "orders": stand_ins.orders_url}
-        yield Endpoints(api.url, environment["AWS_ENDPOINT_URL"], providers, state)
+        yield Endpoints(api.url, environment["AWS_ENDPOINT_URL"], stand_ins.urls, state)
 
 
 @contextmanager
@@ -113,6 +119,10 @@ def _settings(options: Options, url: str, stand_ins: StandIns) -> dict[str, str]
         "SES_SENDER": SENDER,
         "ORDER_SERVICE_URL": stand_ins.orders_url,
         "ORDER_SERVICE_TOKEN": ORDER_TOKEN,
+        "TWILIO_ACCOUNT_SID": TWILIO_ACCOUNT,
+        "TWILIO_AUTH_TOKEN": TWILIO_TOKEN,
+        "TWILIO_PHONE": TWILIO_PHONE,
+        "TWILIO_API_BASE": stand_ins.twilio_url,
         "AWS_ENDPOINT_URL_SESV2": stand_ins.ses_url,
     }
 

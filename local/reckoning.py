@@ -9,6 +9,7 @@ OPERATIONS = {
     "payment.process": ("stripe", "charge"),
     "payment.refund": ("stripe", "refund"),
     "email.send": ("ses", "mail"),
+    "sms.send": ("twilio", "sms"),
     "order.fulfill": ("orders", "fulfillment"),
 }
 HEADINGS = {

@@ -98,7 +98,8 @@ def _banner(options: Options, up: Endpoints, seconds: float) -> str:
     kept = f"kept in {_short(up.state)}" if options.persist else "forgotten at the end"
     return f"""
 queue-service is up at {up.api} after {seconds:.1f} s.
-Stripe, SES and the order service are stand-ins here: no money moves and no mail leaves this machine.
+Stripe, SES, Twilio and the order service are stand-ins here: no money moves, and neither mails nor texts
+leave this machine.
 
 A token (admin of venue v1, for a day; others: make token ROLE=user VENUE=v1 SUB=u1):
 {bearer}

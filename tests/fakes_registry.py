@@ -8,16 +8,18 @@ from datetime import datetime
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.ports import Entry
-from chalicelib.domain.standing import Address, Channel, Need, Standing, ToAddress
+from chalicelib.domain.quiet import QuietHours
+from chalicelib.domain.standing import Address, AtEndpoint, Channel, Need, QuietAt, Standing, ToAddress
 from chalicelib.domain.suppression import Place, Suppression
 
 
 class MemoryRegistry:
-    """Addresses and endpoints in sight of the test, how often it was asked, and whether it is down."""
+    """What is kept, in sight of the test; how often it was asked, and whether it is down."""
 
     def __init__(self) -> None:
         self.suppressed: set[Address] = set()
         self.endpoints: dict[tuple[VenueId, str], bool] = {}  # whether each is disabled
+        self.quiet_hours: dict[VenueId, QuietHours] = {}
         self.calls: Counter[str] = Counter()
         self.down = False
         self._lock = threading.RLock()
@@ -28,10 +30,12 @@ class MemoryRegistry:
             if self.down:
                 raise StoreRefused
             asked = {need.address for need in needs if isinstance(need, ToAddress)}
-            named = {(need.venue_id, need.endpoint_id) for need in needs if not isinstance(need, ToAddress)}
+            named = {(need.venue_id, need.endpoint_id) for need in needs if isinstance(need, AtEndpoint)}
+            venues = {need.venue_id for need in needs if isinstance(need, QuietAt)}
             return Standing(
                 suppressed=frozenset(asked & self.suppressed),
                 endpoints={name: disabled for name, disabled in self.endpoints.items() if name in named},
+                quiet_hours={venue: hours for venue, hours in self.quiet_hours.items() if venue in venues},
             )
 
 

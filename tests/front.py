@@ -14,7 +14,7 @@ from chalicelib import wiring
 from chalicelib.adapters import Adapters
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Role
-from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Payouts, Providers
+from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Payouts, Providers, Texts
 from chalicelib.jobtypes import discover
 from chalicelib.settings import Settings
 from chalicelib.settings.environment import Secret
@@ -74,6 +74,10 @@ class NoProviders:
 
     @property
     def mailer(self) -> Mailer:
+        raise AssertionError("The front asked for a provider.")
+
+    @property
+    def texts(self) -> Texts:
         raise AssertionError("The front asked for a provider.")
 
     @property

@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.claim import Leave
+from chalicelib.domain.errors import Problem
 from chalicelib.domain.job import Job, UserId, VenueId
 from chalicelib.domain.outcome import Outcome
 from chalicelib.domain.policies import TIERS, TIMING, EffectClass, Policy, RetryStrategy, Role, Tier, Timing
 from chalicelib.domain.ports import Clock
 from chalicelib.domain.providers import Begun, Providers
+from chalicelib.domain.quiet import QuietHours
 from chalicelib.domain.standing import Need, Objection
 
 
@@ -32,6 +34,7 @@ class Work:
     called before an effect of class B or C; it may note the provider's object. A type that starts an
     effect in spite of a LOOK_ONLY leave breaks the contract. `objections` is what stood in the way of the
     type's needs when the batch was claimed; who starts an effect looks at them first (`standing.refused`).
+    `quiet_hours` are the venue's, if the type needs to know and it has any.
     """
 
     job: Job
@@ -42,6 +45,7 @@ class Work:
     timing: Timing
     begin: Callable[[str | None], Begun]
     objections: Sequence[Objection] = ()
+    quiet_hours: QuietHours | None = None
 
     def key(self, operation: str) -> str:
         """Return the provider key of an operation: the same for every attempt of a generation."""
@@ -55,6 +59,11 @@ class Work:
 
 def needs_nothing(_venue_id: VenueId, _data: Mapping[str, Any]) -> Sequence[Need]:
     """Return no needs: most types have none."""
+    return ()
+
+
+def none_more(_data: Mapping[str, Any]) -> Sequence[Problem]:
+    """Return no problems: the schema says all."""
     return ()
 
 
@@ -84,6 +93,7 @@ class JobType:
     submitters: Submitters = EVERY_SUBMITTER
     attempts: int | None = None  # None: the tier's
     needs: Callable[[VenueId, Mapping[str, Any]], Sequence[Need]] = needs_nothing  # of valid data
+    problems: Callable[[Mapping[str, Any]], Sequence[Problem]] = none_more  # of data that the schema allows
     example: Mapping[str, Any] = field(default_factory=dict)
 
     @property

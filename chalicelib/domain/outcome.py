@@ -58,10 +58,14 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """Not now: a limit, a stop or a pause; no attempt was made and none is charged."""
+    """Not now: a limit, a stop, a pause, quiet hours; no attempt was made and none is charged.
+
+    `why` stands on the record while the job waits, where a reader could not find it out otherwise.
+    """
 
     reason: str
     delay: timedelta
+    why: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)

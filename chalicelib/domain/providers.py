@@ -1,4 +1,4 @@
-"""The ports of the providers: what the core asks of those who charge cards and send mail.
+"""The ports of the providers: what the core asks of those who charge cards, send mail and texts.
 
 Check and start are one step of each call that may have an effect: one that cannot end by the deadline raises
 NotSent. They raise only errors of `domain/errors.py`.
@@ -187,6 +187,33 @@ class Mailer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """One text to one phone; `to` is E.164."""
+
+    job_id: JobId
+    to: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentSms:
+    """A text as the provider took it; `status` is Twilio's word. `segments` is None where it does not say."""
+
+    id: str
+    status: str
+    segments: int | None
+    price_unit: str | None
+
+
+class Texts(Protocol):
+    """Text messages. Check and start are one step: a call that cannot end by `deadline` raises NotSent."""
+
+    def send(self, sms: Sms, *, begun: Begun, deadline: datetime) -> SentSms:
+        """Hand a text over; raises any ProviderError. Declined `unsubscribed`: the phone wants no more."""
+        ...
+
+
 MOST_EVENTS = 10  # of one call; EventBridge's most
 
 
@@ -245,6 +272,11 @@ class Providers(Protocol):
     @property
     def mailer(self) -> Mailer:
         """Mail."""
+        ...
+
+    @property
+    def texts(self) -> Texts:
+        """Text messages."""
         ...
 
     @property

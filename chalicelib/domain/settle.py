@@ -52,7 +52,8 @@ def settle(job: Job, outcome: Outcome, policy: Policy, *, now: datetime, jitter:
         case HeldBack():
             # No attempt was made, so the one that the claim charged is given back.
             charged = job.poll is None
-            return wait(replace(job, attempts=job.attempts - charged), now + outcome.delay)
+            held = replace(job, attempts=job.attempts - charged, error=outcome.why or job.error)
+            return wait(held, now + outcome.delay)
     assert_never(outcome)
 
 

@@ -14,6 +14,7 @@ from typing import Protocol, assert_never
 from chalicelib.domain.errors import Problem
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.outcome import Failure, Refused
+from chalicelib.domain.quiet import QuietHours
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -87,7 +88,14 @@ class AtEndpoint:
     endpoint_id: str
 
 
-Need = ToAddress | AtEndpoint
+@dataclass(frozen=True, slots=True)
+class QuietAt:
+    """The quiet hours of the venue must be known; they keep no job out, they put it off."""
+
+    venue_id: VenueId
+
+
+Need = ToAddress | AtEndpoint | QuietAt
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +105,11 @@ class Standing:
     suppressed: Collection[Address] = frozenset()
     # The endpoints that exist, and whether each is disabled.
     endpoints: Mapping[tuple[VenueId, str], bool] = field(default_factory=dict)
+    quiet_hours: Mapping[VenueId, QuietHours] = field(default_factory=dict)  # of the venues that have any
 
 
 class Registry(Protocol):
-    """What the store knows of addresses and endpoints."""
+    """What the store knows of addresses, endpoints and quiet hours."""
 
     def look_up(self, needs: Collection[Need]) -> Standing:
         """Return what stands of these needs, in one call per hundred of them. Raises StoreRefused.
@@ -149,6 +158,8 @@ def _objection(need: Need, standing: Standing) -> Objection | None:
             if disabled is None:
                 return Objection("unknown_endpoint", need.field, UNKNOWN_ENDPOINT)
             return Objection("disabled_endpoint", need.field, DISABLED_ENDPOINT) if disabled else None
+        case QuietAt():
+            return None
     assert_never(need)
 
 

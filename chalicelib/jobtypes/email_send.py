@@ -8,24 +8,20 @@ each. A template takes what it knows of `data` and reads well without any of it;
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chalicelib.domain.claim import Leave
 from chalicelib.domain.errors import ProviderError
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.jobtype import Facts, JobType, Work
 from chalicelib.domain.keys import digest
-from chalicelib.domain.money import EXPONENTS
 from chalicelib.domain.outcome import Completed, Failure, Outcome, Unknown, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import Mail, Providers
 from chalicelib.domain.standing import Need, ToAddress, mail_address, refused
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from chalicelib.jobtypes.templates import PLAIN_VALUES, environment_of, known
 
 FOLDER = Path(__file__).with_name("mail")
 
@@ -60,7 +56,7 @@ def render(work: Work) -> Mail:
     """Return the mail of a job; pure."""
     template, values = work.data["template"], work.data["data"]
     subject = _one_line(work.data.get("subject", "")) or _one_line(_default_subject(template, values))
-    environment = _environment()
+    environment = environment_of(FOLDER)
     text, html = (
         environment.get_template(f"{template}.{kind}").render(values, subject=subject)
         for kind in ("txt", "html")
@@ -77,54 +73,12 @@ def render(work: Work) -> Mail:
 
 def _default_subject(template: str, values: Mapping[str, Any]) -> str:
     name, with_value, without = SUBJECTS[template]
-    return with_value.format(values[name]) if _known(values.get(name)) else without
+    return with_value.format(values[name]) if known(values.get(name)) else without
 
 
 def _one_line(text: str) -> str:
     """Return a subject that is one header and no more, whatever the values in it hold."""
     return " ".join(text.split())[:LONGEST_SUBJECT]
-
-
-@cache
-def _environment() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=lambda name: name is not None and name.endswith(".html"),  # noqa: S701 - text is no HTML
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.tests |= {"known": _known, "link": _is_link}
-    environment.filters["money"] = _money
-    return environment
-
-
-def _known(value: object) -> bool:
-    """Whether a template has something to show: 0 is something, an absent value or an empty text is not."""
-    if isinstance(value, bool):
-        return False  # says nothing to a reader
-    return isinstance(value, int | float) or (isinstance(value, str) and bool(value.strip()))
-
-
-def _is_link(value: object) -> bool:
-    """Whether a value may become a link; `javascript:` and the like may not."""
-    return isinstance(value, str) and re.fullmatch(r"https?://[^\s\"'<>]+", value) is not None
-
-
-def _money(value: object, currency: object) -> object:
-    """Return an amount as people read it: text as it is, a whole number as minor units of its currency.
-
-    A whole number without a currency is left out, since nobody could tell what it means.
-    """
-    if not isinstance(value, int) or isinstance(value, bool):
-        return value
-    if not isinstance(currency, str) or currency not in EXPONENTS:
-        return None
-    exponent = EXPONENTS[currency]
-    sign, digits = "-" if value < 0 else "", str(abs(value)).rjust(exponent + 1, "0")
-    whole, part = digits[: len(digits) - exponent], digits[len(digits) - exponent :]
-    return f"{sign}{whole}{'.' if part else ''}{part} {currency}"
 
 
 def _natural_key(facts: Facts) -> tuple[object, ...]:
@@ -149,16 +103,7 @@ SCHEMA: Mapping[str, Any] = MappingProxyType(
         "properties": {
             "to": _address("One address: name@example.com, without a display name."),
             "template": {"enum": sorted(SUBJECTS), "description": "Which mail it is."},
-            "data": {
-                "type": "object",
-                "maxProperties": 50,
-                "propertyNames": {"pattern": "^[A-Za-z][A-Za-z0-9_]{0,63}$"},
-                "additionalProperties": {"type": ["string", "number", "boolean"], "maxLength": 2000},
-                "description": "Plain values; the template takes those it knows: customerName, supportEmail, "
-                "eventName, eventDate, venueName, orderId, orderUrl, quantity, seats, total, amount, currency, "
-                "reason, payoutId, period, arrivalDate, ticketId, ticketUrl. An amount is text as it is to be "
-                "shown, or minor units with a currency.",
-            },
+            "data": PLAIN_VALUES,
             "subject": {
                 "type": "string",
                 "minLength": 1,

@@ -42,10 +42,10 @@ from chalicelib.domain.ports import (
 )
 from chalicelib.domain.providers import Begun, Providers
 from chalicelib.domain.settle import settle
-from chalicelib.domain.standing import Need, Objection, Registry
+from chalicelib.domain.standing import Need, Registry
 from chalicelib.service.admission import Admitted, Gate
 from chalicelib.service.fates import DONE, LEFT, STRAY, Fate, Later, Look, Step, Tell
-from chalicelib.service.needs import unmet
+from chalicelib.service.needs import Found, look_up
 from chalicelib.service.planning import SOON, Planner
 from chalicelib.service.sending import send_follows
 from chalicelib.service.writing import write
@@ -60,7 +60,7 @@ class Held:
     policy: Policy
     payload: Mapping[str, Any]
     receives: int
-    objections: Sequence[Objection]
+    found: Found
 
 
 class Execute:
@@ -132,8 +132,8 @@ class Execute:
         payloads = self._payloads(steps)
         missing = {step.change.after.id for step in steps if step.fate is None} - payloads.keys()
         steps = [step for step in steps if step.change.after.id not in missing]
-        objected = self._objections(steps, payloads)
-        unknown = {job_id for job_id, found in objected.items() if found is None}
+        needed = self._look_up(steps, payloads)
+        unknown = {job_id for job_id, found in needed.items() if found is None}
         steps = [step for step in steps if step.change.after.id not in unknown]
         fates = {job_id: plan for job_id, plan in plans.items() if not isinstance(plan, Step | Look)}
         fates |= {job_id: self._left_without_payload(job_id) for job_id in missing}
@@ -148,7 +148,7 @@ class Execute:
                 self._policies[job.type],
                 payloads[job.id],
                 receives[job.id],
-                objected.get(job.id) or (),
+                needed.get(job.id) or Found(),
             )
             for job in claimed
         ]
@@ -230,10 +230,10 @@ class Execute:
         self._journal.alarm("payload_missing", jobId=job_id)
         return LEFT
 
-    def _objections(
+    def _look_up(
         self, steps: Sequence[Step], payloads: Mapping[JobId, Mapping[str, Any]]
-    ) -> dict[JobId, list[Objection] | None]:
-        """Return what stands in the way of the jobs to run, before any is claimed; None: nobody can tell."""
+    ) -> dict[JobId, Found | None]:
+        """Return what is found of the jobs' needs, before any is claimed; None: nobody can tell."""
         needs: dict[JobId, Sequence[Need]] = {}
         unread: list[JobId] = []
         for job in (step.change.after for step in steps if step.fate is None):
@@ -243,7 +243,7 @@ class Execute:
                 self._journal.alarm("needs_unreadable", jobId=job.id, type=job.type)
                 unread.append(job.id)
         try:
-            return {**unmet(self._registry, needs), **dict.fromkeys(unread)}
+            return {**look_up(self._registry, needs), **dict.fromkeys(unread)}
         except StoreError:
             self._journal.alarm("needs_unanswered")
             return dict.fromkeys([*(job_id for job_id, found in needs.items() if found), *unread])
@@ -279,7 +279,8 @@ class Execute:
             clock=self._clock,
             timing=self._timing,
             begin=lambda handle: self._begin(held, handle),
-            objections=held.objections,
+            objections=held.found.objections,
+            quiet_hours=held.found.quiet_hours,
         )
         try:
             outcome: object = held.job_type.run(work, self._providers)

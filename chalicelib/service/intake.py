@@ -124,7 +124,8 @@ class Intake:
         if principal.role not in job_type.submitters:
             raise Forbidden(f"A token of this role may not submit {job_type.name}.")
         if isinstance(body.get("data"), dict):
-            problems += self._schemas[job_type.name].problems(body["data"], under=("data",))
+            wrong = self._schemas[job_type.name].problems(body["data"], under=("data",))
+            problems += wrong or job_type.problems(body["data"])
         behalf = body.get("onBehalfOf")
         behalf = behalf if isinstance(behalf, dict) else {}
         venue = _venue(principal, behalf.get("venueId"), problems)

@@ -1,18 +1,37 @@
 """The one place where the registry is asked what jobs need: of all that are in hand in one call."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from chalicelib.domain.standing import Need, Objection, Registry, objections
+from chalicelib.domain.quiet import QuietHours
+from chalicelib.domain.standing import Need, Objection, QuietAt, Registry, Standing, objections
 
 T = TypeVar("T")
 
 
-def unmet(registry: Registry, needs: Mapping[T, Sequence[Need]]) -> dict[T, list[Objection]]:
-    """Return what stands in the way of whom; nobody is asked where nothing is needed. Raises StoreRefused."""
-    asked = [need for found in needs.values() for need in found]
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the registry says of a job's needs: what stands in its way, and the quiet hours of its venue."""
+
+    objections: Sequence[Objection] = ()
+    quiet_hours: QuietHours | None = None
+
+
+def look_up(registry: Registry, needs: Mapping[T, Sequence[Need]]) -> dict[T, Found]:
+    """Return what is found for whom; nobody is asked where nothing is needed. Raises StoreRefused."""
+    asked = [need for theirs in needs.values() for need in theirs]
     if not asked:
         return {}
     standing = registry.look_up(asked)
-    found = {whose: objections(theirs, standing) for whose, theirs in needs.items()}
-    return {whose: theirs for whose, theirs in found.items() if theirs}
+    return {whose: _found(theirs, standing) for whose, theirs in needs.items() if theirs}
+
+
+def _found(needs: Sequence[Need], standing: Standing) -> Found:
+    quiet = (standing.quiet_hours.get(need.venue_id) for need in needs if isinstance(need, QuietAt))
+    return Found(objections(needs, standing), next(quiet, None))
+
+
+def unmet(registry: Registry, needs: Mapping[T, Sequence[Need]]) -> dict[T, Sequence[Objection]]:
+    """Return what stands in the way of whom, asked as `look_up` does."""
+    return {whose: found.objections for whose, found in look_up(registry, needs).items() if found.objections}

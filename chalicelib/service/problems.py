@@ -48,6 +48,7 @@ ADVICE: Mapping[str, Callable[[Any], str]] = {
     "falseSchema": lambda _: "This cannot be sent along with the rest: see the schema of the job type.",
     "propertyNames": lambda _: "A key in it is not allowed: see the schema of the job type.",
 }
+SAID_BY_THE_SCHEMA = frozenset({"pattern", "oneOf"})  # by the description beside the keyword, if there is one
 REMOVE = "This key is not known here: remove it."
 OTHERWISE = "The value is not allowed here: see the schema of the job type."
 
@@ -71,7 +72,7 @@ def _problems(error: jsonschema_rs.ValidationError, schema: Mapping[str, Any], p
         return [Problem(field_of([*path, value]), "This is required: send it.")]
     if keyword in ("additionalProperties", "unevaluatedProperties"):
         return [Problem(field_of([*path, key]), REMOVE) for key in value]
-    if keyword == "pattern" and (wanted := _description(schema, error.schema_path)):
+    if keyword in SAID_BY_THE_SCHEMA and (wanted := _description(schema, error.schema_path)):
         return [Problem(field_of(path), f"Send this: {wanted.rstrip('.')}.")]
     advice = ADVICE.get(keyword)
     return [Problem(field_of(path) or "body", advice(value) if advice else OTHERWISE)]

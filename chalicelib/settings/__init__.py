@@ -24,9 +24,11 @@ from chalicelib.settings.environment import (
 from chalicelib.settings.vendors import (
     OrderServiceSettings,
     StripeSettings,
+    TwilioSettings,
     read_order_service,
     read_signing_secrets,
     read_stripe,
+    read_twilio,
 )
 
 __all__ = ["OWN_MACHINE", "Settings", "SettingsError", "TokenSettings", "parse_token_keys"]
@@ -88,6 +90,7 @@ class Settings:
     tokens: TokenSettings
     stripe: StripeSettings | None
     ses_sender: str | None
+    twilio: TwilioSettings | None
     analytics_bus: str | None
     order_service: OrderServiceSettings | None
     signing_secrets: Mapping[str, Secret]  # of callbacks, by vendor
@@ -103,6 +106,7 @@ class Settings:
         env = Reader(environ)
         stage = env.required("STAGE", matching(STAGE, "a lower-case name such as dev or prod"))
         own_machine = stage in OWN_MACHINE
+        twilio = read_twilio(env, own_machine)
         settings = cls(
             stage=stage,
             log_level=env.optional("LOG_LEVEL", one_of(LOG_LEVELS)) or "INFO",
@@ -114,9 +118,10 @@ class Settings:
             ses_sender=env.optional(
                 "SES_SENDER", matching(ADDRESS, "an e-mail address that SES may send from")
             ),
+            twilio=twilio,
             analytics_bus=env.optional("ANALYTICS_BUS", matching(NAME, "the event bus's name")),
             order_service=read_order_service(env, own_machine),
-            signing_secrets=read_signing_secrets(env),
+            signing_secrets=read_signing_secrets(env, twilio),
             limits=_limits(env),
             caller_limit=_caller_limit(env),
             public_base_url=env.optional("PUBLIC_BASE_URL", _base_url),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from chalicelib.settings.environment import Reader, Secret, matching, url
 
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+
 
 @dataclass(frozen=True, slots=True)
 class StripeSettings:
@@ -23,6 +25,16 @@ class OrderServiceSettings:
     token: Secret
 
 
+@dataclass(frozen=True, slots=True)
+class TwilioSettings:
+    """The Twilio account, and the number that texts and calls come from."""
+
+    account_sid: str
+    auth_token: Secret
+    phone: str
+    api_base: str
+
+
 def read_stripe(env: Reader, own_machine: bool) -> StripeSettings | None:
     """Read the Stripe account."""
     secret_key = env.secret("STRIPE_SECRET_KEY", matching(re.compile(r"\S+"), "a key without spaces"))
@@ -37,12 +49,24 @@ def read_order_service(env: Reader, own_machine: bool) -> OrderServiceSettings |
     return None if base is None or token is None else OrderServiceSettings(base, token)
 
 
-def read_signing_secrets(env: Reader) -> Mapping[str, Secret]:
+def read_twilio(env: Reader, own_machine: bool) -> TwilioSettings | None:
+    """Read the Twilio account."""
+    sid = env.optional("TWILIO_ACCOUNT_SID", matching(re.compile(r"AC[0-9a-f]{32}"), "AC and 32 hex digits"))
+    token = env.secret("TWILIO_AUTH_TOKEN", matching(re.compile(r"[!-~]+"), "a token without spaces"))
+    phone = env.optional("TWILIO_PHONE", matching(E164, "a number such as +15005550006"))
+    api_base = env.optional("TWILIO_API_BASE", _vendor_url(own_machine)) or "https://api.twilio.com"
+    if sid is None or token is None or phone is None:
+        return None
+    return TwilioSettings(sid, token, phone, api_base.rstrip("/"))
+
+
+def read_signing_secrets(env: Reader, twilio: TwilioSettings | None) -> Mapping[str, Secret]:
     """Read the secrets that vendors sign their callbacks with, by vendor; one without any is left out."""
     secrets = {
         "stripe": env.secret(
             "STRIPE_WEBHOOK_SECRET", matching(re.compile(r"[!-~]+"), "a secret without spaces")
         ),
+        "twilio": twilio.auth_token if twilio is not None else None,
     }
     return {vendor: secret for vendor, secret in secrets.items() if secret is not None}
 

@@ -1,6 +1,6 @@
 """STAND-IN, never deployed: `python -m local.standins --port P --ses-port Q --state FILE --ses URL`.
 
-Prints one JSON line `{"stripe": URL, "ses": URL, "orders": URL}` when it serves, and ends on SIGTERM or SIGINT.
+Prints one JSON line `{"stripe": URL, "ses": URL, ...}` when it serves, and ends on SIGTERM or SIGINT.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> int:
         return 1
     with standins:
         print(
-            json.dumps({"stripe": standins.url, "ses": standins.ses_url, "orders": standins.orders_url}),
+            json.dumps(standins.urls),
             flush=True,
         )
         stop.wait()

@@ -16,6 +16,7 @@ class Provider(StrEnum):
     STRIPE = "stripe"
     SES = "ses"
     ORDERS = "orders"
+    TWILIO = "twilio"
 
 
 class Mode(StrEnum):

@@ -13,6 +13,8 @@ from local.standins.listener import Listener
 from local.standins.orders_face import PATH, OrdersFace
 from local.standins.ses_face import SesFace
 from local.standins.stripe_face import StripeFace
+from local.standins.telling import Telling
+from local.standins.twilio_face import TOKEN, TwilioFace
 from local.standins.wire import Answer, Request
 
 
@@ -24,8 +26,9 @@ class StandIns:
     """The stand-ins, from `start` to `stop` or as a context; `url` is Stripe's face, `ses_url` that of SES.
 
     Every port answers everything; there are several so that one provider's can be closed without the others'.
-    State is in the file, or in memory. `ses` is the base URL of the SES behind the relay. `now` is the clock
-    that keys age by. Raises OSError when a port is taken.
+    State is in the file, or in memory. `ses` is the base URL of the SES behind the relay, `twilio_webhook`
+    where texts to our number are told. `now` is the clock that keys age by. Raises OSError when a port is
+    taken.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class StandIns:
         ses_port: int = 0,
         state: Path | None = None,
         ses: str | None = None,
+        twilio_webhook: str | None = None,
         now: Callable[[], datetime] = _system_now,
     ) -> None:
         self._books = Books(str(state) if state else ":memory:")
@@ -42,10 +46,13 @@ class StandIns:
         self._stripe = StripeFace(self._books, self._faults, now)
         self._ses = SesFace(self._books, self._faults, now, ses)
         self._orders = OrdersFace(self._books, self._faults, now)
+        self._telling = Telling(TOKEN)
+        self._twilio = TwilioFace(self._books, self._faults, now, self._telling, twilio_webhook)
         self._listeners = {
             Provider.STRIPE: Listener("127.0.0.1", port, self._answer),
             Provider.SES: Listener("127.0.0.1", ses_port, self._answer),
             Provider.ORDERS: Listener("127.0.0.1", 0, self._answer),
+            Provider.TWILIO: Listener("127.0.0.1", 0, self._answer),
         }
 
     @property
@@ -63,6 +70,21 @@ class StandIns:
         """Where orders are to be posted."""
         return f"http://127.0.0.1:{self._listeners[Provider.ORDERS].port}{PATH}"
 
+    @property
+    def twilio_url(self) -> str:
+        """The base URL of Twilio's face."""
+        return f"http://127.0.0.1:{self._listeners[Provider.TWILIO].port}"
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where each provider's face is, by provider."""
+        return {
+            Provider.STRIPE.value: self.url,
+            Provider.SES.value: self.ses_url,
+            Provider.ORDERS.value: self.orders_url,
+            Provider.TWILIO.value: self.twilio_url,
+        }
+
     def start(self) -> None:
         """Begin to serve."""
         for listener in self._listeners.values():
@@ -70,6 +92,7 @@ class StandIns:
 
     def stop(self) -> None:
         """End every connection and thread, and close the file."""
+        self._telling.stop()
         for listener in self._listeners.values():
             listener.stop()
         self._books.close()
@@ -95,11 +118,19 @@ class StandIns:
         """Play the customer, as `POST /_act` does."""
         self._stripe.act({"paymentIntentId": intent_id, "action": action})
 
+    def text_us(self, phone: str, body: str, url: str | None = None) -> Any:
+        """Play a phone that texts us, as `POST /_inbound` does; return what the service answered."""
+        order = {"from": phone, "body": body, **({} if url is None else {"url": url})}
+        answer = self._twilio.inbound(order)
+        return json.loads(answer.rendered())["status"]
+
     def _answer(self, request: Request) -> Answer:
         if request.path.startswith("/v1/"):
             return self._stripe.answer(request)
         if request.path.startswith("/v2/"):
             return self._ses.answer(request)
+        if request.path.startswith("/2010-04-01/"):
+            return self._twilio.answer(request)
         if request.path == PATH:
             return self._orders.answer(request)
         try:
@@ -118,10 +149,12 @@ class StandIns:
                 return Answer(200, {"faults": self._armed()})
             case "POST", "/_act":
                 return self._stripe.act(json.loads(request.body))
+            case "POST", "/_inbound":
+                return self._twilio.inbound(json.loads(request.body))
             case "POST", "/_reset":
                 self._reset()
                 return Answer(200, {"reset": True})
-        return Answer(404, {"error": "Try GET /_ledger, GET or POST /_faults, POST /_act, POST /_reset."})
+        return Answer(404, {"error": "Try GET /_ledger, GET or POST /_faults, POST /_act, /_inbound, /_reset."})
 
     def _order(self, order: Any) -> None:
         provider, mode, count = self._faults.arm(order)
@@ -138,6 +171,7 @@ class StandIns:
 
     def _reset(self) -> None:
         self._faults.clear()
+        self._twilio.clear()
         for listener in self._listeners.values():
             listener.recover()
         self._books.clear()

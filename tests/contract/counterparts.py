@@ -1,4 +1,4 @@
-"""What others wrote to stand for Stripe, each in a process of its own that ends with the tests."""
+"""What others wrote to stand for Stripe and Twilio, each in a process of its own that ends with the tests."""
 
 import shutil
 import subprocess
@@ -16,6 +16,24 @@ require("loglevel").setLevel("silent");
 const server = require("stripe-stateful-mock").createExpressApp().listen(0, "127.0.0.1", () => {
   console.log(server.address().port);
 });
+process.stdin.on("end", () => process.exit(0)).resume();
+"""
+
+# Twilio, among others; the later one wants Node.js 22.
+EMULATE = ("emulate@0.11.2", "emulate@0.12.2")
+EMULATE_HOME = ROOT / ".local" / "emulate"
+TWILIO_ACCOUNT, TWILIO_TOKEN, TWILIO_PHONE = f"AC{0:032x}", "twilio_local", "+15005550006"
+# It would listen on every interface, and does not say on which port.
+TWILIO = f"""
+const {{Server}} = require("net"), listen = Server.prototype.listen;
+Server.prototype.listen = function () {{
+  this.on("listening", () => console.log(this.address().port));
+  return listen.call(this, 0, "127.0.0.1");
+}};
+const account = {{sid: "{TWILIO_ACCOUNT}", auth_token: "{TWILIO_TOKEN}", friendly_name: "Ours"}};
+const twilio = {{account, phone_numbers: [{{phone_number: "{TWILIO_PHONE}", sms_url: process.argv[1]}}]}};
+const started = {{service: "twilio", port: 4000, seed: {{twilio}}}};
+import("emulate").then(({{createEmulator}}) => createEmulator(started));
 process.stdin.on("end", () => process.exit(0)).resume();
 """
 
@@ -67,13 +85,33 @@ def localstripe() -> Counterpart:
 
 def stateful_mock() -> Counterpart:
     """Start stripe-stateful-mock: it honours keys, for charges and refunds alone. Raises NotInstalled."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        raise NotInstalled(f"{STATEFUL_MOCK} runs on Node.js: install node and npm.")
-    if not (MOCK_HOME / "node_modules" / "stripe-stateful-mock").exists():
-        MOCK_HOME.mkdir(parents=True, exist_ok=True)
-        flags = ["--no-audit", "--no-fund", "--silent", "--ignore-scripts"]
-        _run(["npm", "install", "--prefix", str(MOCK_HOME), *flags, STATEFUL_MOCK], "npm")
+    _install(STATEFUL_MOCK, MOCK_HOME)
     return Counterpart(["node", "-e", MOCK], MOCK_HOME)
+
+
+def emulate(webhook: str) -> Counterpart:
+    """Start emulate as Twilio, which tells texts to our number to `webhook`. Raises NotInstalled."""
+    _install(EMULATE[_node() >= 22], EMULATE_HOME)
+    return Counterpart(["node", "-e", TWILIO, webhook], EMULATE_HOME)
+
+
+def _node() -> int:
+    """Return the major version of Node.js."""
+    node = shutil.which("node")
+    if node is None or shutil.which("npm") is None:
+        raise NotInstalled("It runs on Node.js: install node and npm.")
+    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    return int(told.strip().removeprefix("v").partition(".")[0] or 0)
+
+
+def _install(package: str, home: Path) -> None:
+    """Have npm install a package, unless it is there."""
+    if _node() < 20:
+        raise NotInstalled(f"{package} runs on Node.js 20 or newer.")
+    if not (home / "node_modules" / package.partition("@")[0]).exists():
+        home.mkdir(parents=True, exist_ok=True)
+        flags = ["--no-audit", "--no-fund", "--silent", "--ignore-scripts"]
+        _run(["npm", "install", "--prefix", str(home), *flags, package], "npm")
 
 
 def _run(command: list[str], name: str) -> None:

@@ -154,6 +154,7 @@ SUBMITTED_BY: dict[str, str] = {
     "payment.refund": "venues",
     "email.send": "venues",
     "analytics.track": "venues",
+    "sms.send": "venues",
     "order.fulfill": "platform",
     "payment.retry": "venues",
     "payment.payout": "platform",

@@ -101,10 +101,12 @@ def test_record_that_does_not_say_begun_sends_nothing() -> None:
     assert post.events == []
 
 
-@pytest.mark.parametrize("job_type", ["analytics_track", "email_send", "order_fulfill", "payment_process"])
+@pytest.mark.parametrize(
+    "job_type", ["analytics_track", "email_send", "order_fulfill", "payment_process", "sms_send"]
+)
 def test_job_type_loads_nothing_heavy_until_it_runs(job_type: str) -> None:
     program = f"import sys, chalicelib.jobtypes.{job_type}; print(*sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert not set(ended.stdout.split()) & {"jinja2", "stripe", "botocore", "requests"}
+    assert not set(ended.stdout.split()) & {"jinja2", "stripe", "botocore", "requests", "zoneinfo"}

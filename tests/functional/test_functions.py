@@ -31,6 +31,9 @@ from chalicelib.domain.providers import (
     Payouts,
     Refund,
     RefundOrder,
+    SentSms,
+    Sms,
+    Texts,
     Transaction,
 )
 from chalicelib.settings import Settings
@@ -41,6 +44,10 @@ from tests.functional.test_jobs_api import BODY, MAIL
 TRACK: dict[str, Any] = {
     "type": "analytics.track",
     "data": {"eventType": "ticket.viewed", "targetId": "t-1", "timestamp": "2026-11-24T19:30:00Z"},
+}
+TEXT: dict[str, Any] = {
+    "type": "sms.send",
+    "data": {"to": "+15005550010", "message": "Your table is ready."},
 }
 ORDER: dict[str, Any] = {"type": "order.fulfill", "data": {"orderId": "o-1"}}
 QUEUES = {
@@ -120,6 +127,17 @@ class Postbox:
         return "message-1"
 
 
+class Phone:
+    """Texts that are taken at once."""
+
+    def __init__(self) -> None:
+        self.texts: list[Sms] = []
+
+    def send(self, sms: Sms, *, begun: Begun, deadline: datetime) -> SentSms:
+        self.texts.append(sms)
+        return SentSms("SM1", "queued", 1, "USD")
+
+
 class Bus:
     """Events that are taken at once."""
 
@@ -147,6 +165,7 @@ class Both:
     payments: Payments = field(default_factory=Till)
     payouts: Payouts = field(default_factory=Bank)
     mailer: Mailer = field(default_factory=Postbox)
+    texts: Texts = field(default_factory=Phone)
     analytics: Analytics = field(default_factory=Bus)
     orders: Orders = field(default_factory=Warehouse)
 
@@ -236,6 +255,16 @@ def test_an_analytics_event_goes_from_its_request_to_completed(front: Front) -> 
     assert [event.job_id for event in front.providers.analytics.events] == [job_id]
 
 
+def test_a_text_goes_from_its_request_to_completed(front: Front) -> None:
+    job_id = front.post(TEXT).json_body["jobId"]
+    assert consume(front, "communication-queue") == []
+    view = front.get(f"/v1/jobs/{job_id}").json_body
+    told = {"sid": "SM1", "status": "queued", "segments": 1, "encoding": "GSM-7", "priceUnit": "USD"}
+    assert (view["state"], view["result"], view["providerObject"]) == ("completed", told, "SM1")
+    assert isinstance(front.providers.texts, Phone)
+    assert front.providers.texts.texts == [Sms(job_id, "+15005550010", "Your table is ready.")]
+
+
 def test_an_order_goes_from_its_request_to_completed(front: Front) -> None:
     job_id = front.post(ORDER).json_body["jobId"]
     assert consume(front, "money-queue") == []
@@ -264,7 +293,13 @@ def test_dispatch_sends_what_is_due_far_from_its_acceptance(front: Front) -> Non
 
 @pytest.mark.parametrize(
     ("body", "queue"),
-    [(BODY, "money-queue"), (MAIL, "communication-queue"), (TRACK, "background-queue"), (ORDER, "money-queue")],
+    [
+        (BODY, "money-queue"),
+        (MAIL, "communication-queue"),
+        (TRACK, "background-queue"),
+        (ORDER, "money-queue"),
+        (TEXT, "communication-queue"),
+    ],
 )
 def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
     body: dict[str, Any], queue: str

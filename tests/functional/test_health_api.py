@@ -46,7 +46,13 @@ def test_a_service_whose_dependencies_answer_is_well(front: Front, path: str) ->
     assert response.status_code == 200
     assert response.json_body == {
         "status": "ok",
-        "checks": {"tables": "up", "queues": "up", "stripe": "not_configured", "ses": "not_configured"},
+        "checks": {
+            "tables": "up",
+            "queues": "up",
+            "stripe": "not_configured",
+            "ses": "not_configured",
+            "twilio": "not_configured",
+        },
         "timestamp": "2026-03-01T12:00:00.000Z",
     }
 

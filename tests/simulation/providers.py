@@ -29,6 +29,8 @@ from chalicelib.domain.providers import (
     Providers,
     Refund,
     RefundOrder,
+    SentSms,
+    Sms,
     Transaction,
 )
 from chalicelib.jobtypes import discover
@@ -396,26 +398,42 @@ def _told(intent: SimIntent) -> Intent:
     )
 
 
-class SimMailer(Caller):
-    """Mail: what has been sent cannot be asked for."""
+class SimBlind(Caller):
+    """Class C: what has been sent cannot be asked for."""
 
-    def send(self, mail: Mail, *, begun: Begun, deadline: datetime) -> str:
+    def hand_over(self, job_id: JobId, what: str, *, deadline: datetime) -> None:
         trouble = self.start(deadline)
-        self.provided.starts(mail.job_id, "mail", EffectClass.BLIND)
-        self.provided.doubts_effect(mail.job_id, "mail", self.world.now)
+        self.provided.starts(job_id, what, EffectClass.BLIND)
+        self.provided.doubts_effect(job_id, what, self.world.now)
         if trouble == "busy":
             self.end()
-            self.provided.nothing_new(mail.job_id, None)
+            self.provided.nothing_new(job_id, None)
             raise TurnedAway("rate_limited", "Too many requests.")
         if trouble is None:
-            self.provided.effect(mail.job_id, "mail")
+            self.provided.effect(job_id, what)
             self.end()
-            self.provided.certain(mail.job_id)
-            return "ses-1"
+            self.provided.certain(job_id)
+            return
         if trouble in ("lost after", "late", "stored 500"):
-            self.provided.effect(mail.job_id, "mail")
+            self.provided.effect(job_id, what)
         self.time_out()
         raise Ambiguous("timeout", "No answer.")
+
+
+class SimMailer(SimBlind):
+    """Mail."""
+
+    def send(self, mail: Mail, *, begun: Begun, deadline: datetime) -> str:
+        self.hand_over(mail.job_id, "mail", deadline=deadline)
+        return "ses-1"
+
+
+class SimTexts(SimBlind):
+    """Texts."""
+
+    def send(self, sms: Sms, *, begun: Begun, deadline: datetime) -> SentSms:
+        self.hand_over(sms.job_id, "sms", deadline=deadline)
+        return SentSms("SM1", "queued", 1, "USD")
 
 
 class SimChain(Caller):
@@ -499,6 +517,7 @@ class SimProviders:
     def __init__(self, process: Process, provided: Provided) -> None:
         self.payments = self.payouts = SimPayments(process, provided)
         self.mailer = SimMailer(process, provided)
+        self.texts = SimTexts(process, provided)
         self.chain = SimChain(process, provided)
         self.receiver = SimReceiver(process, provided)
         self.analytics = SimBus(process, provided)

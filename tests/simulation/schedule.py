@@ -40,6 +40,7 @@ from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, 
 VENUE = VenueId("venue-1")
 OTHERS = [
     *(discover()[name] for name in ("payment.refund", "payment.payout", "analytics.track", "order.fulfill")),
+    discover()["sms.send"],
     RETRY_PAYMENT,
 ]
 _NAMED = {each.name for each in OTHERS}
@@ -491,5 +492,6 @@ def _payload(job_type: JobType, index: int, changed: bool) -> dict[str, Any]:
     data = dict(job_type.example)
     for name, value in data.items():
         if isinstance(value, str) and name in NAMED_BY:
-            data[name] = f"{index}{'x' if changed else ''}{value}"
+            phone = value.startswith("+")
+            data[name] = f"{value}{index}{7 * changed}" if phone else f"{index}{'x' if changed else ''}{value}"
     return data or {"number": index, "changed": changed}

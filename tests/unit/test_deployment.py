@@ -22,7 +22,7 @@ SOURCES = {"lambda:ListEventSourceMappings", "lambda:UpdateEventSourceMapping"}
 # These have no resource that a policy could name.
 UNBOUNDED = {"lambda:ListEventSourceMappings"}
 STRIPE, SES = {"secretsmanager:GetSecretValue"}, {"ses:SendEmail", "ses:SendRawEmail"}
-BUS = {"events:PutEvents"}
+BUS, TWILIO = {"events:PutEvents"}, {"secretsmanager:GetSecretValue"}
 MAY: dict[str, set[str]] = {
     "api_handler": {
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
@@ -32,8 +32,8 @@ MAY: dict[str, set[str]] = {
     },
     "consume_money": CONSUMES | STRIPE,
     "consume_money_express": CONSUMES | STRIPE,
-    "consume_communication": CONSUMES | SES,
-    "consume_communication_express": CONSUMES | SES,
+    "consume_communication": CONSUMES | SES | TWILIO,
+    "consume_communication_express": CONSUMES | SES | TWILIO,
     "consume_background": CONSUMES | BUS,
     "consume_background_express": CONSUMES | BUS,
     "dispatch": {

@@ -134,6 +134,7 @@ def test_no_user_submits_and_venues_never_on_the_platforms_behalf() -> None:
         ("payment.refund", EffectClass.KEYED, Tier.MONEY, "payment", 10, 90, 90, "payment_archive", 5),
         ("analytics.track", EffectClass.RECEIVER_DEDUPS, Tier.BACKGROUND, "default", 3, 7, 14, None, 20),
         ("order.fulfill", EffectClass.RECEIVER_DEDUPS, Tier.MONEY, "payment", 10, 1, 90, "payment_archive", 10),
+        ("sms.send", EffectClass.BLIND, Tier.COMMUNICATION, "communication", 3, 1, 7, None, 5),
         ("email.send", EffectClass.BLIND, Tier.COMMUNICATION, "communication", 3, 1, 7, None, 20),
     ],
 )

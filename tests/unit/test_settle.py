@@ -212,6 +212,12 @@ def test_a_held_back_attempt_is_given_back_if_it_was_charged(poll: Poll | None, 
     assert (job.history, job.doubt, job.error, job.poll) == ((), START, WHY, poll)
 
 
+def test_what_waits_for_a_reason_says_it_until_it_is_done() -> None:
+    quiet = Failure("quiet_hours", "The venue sleeps.")
+    job = settled(HeldBack("quiet_hours", 9 * HOUR, why=quiet), error=WHY)
+    assert (job.error, job.next_attempt_at) == (quiet, NOW + 9 * HOUR)
+
+
 @pytest.mark.parametrize(
     ("outcome", "begun", "doubt", "stays"),
     [
