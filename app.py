@@ -21,6 +21,7 @@ from chalicelib.http import (
     health,
     job_actions,
     jobs,
+    metrics,
     queues,
     rate_limits,
     schedules,
@@ -48,6 +49,8 @@ app.register_blueprint(dead_letters.routes, url_prefix="/v1")
 app.register_blueprint(audit.routes, url_prefix="/v1")
 app.register_blueprint(suppressions.routes, url_prefix="/v1")
 app.register_blueprint(callbacks_stripe.routes, url_prefix="/v1")
+app.register_blueprint(metrics.routes, url_prefix="/v1")
+app.register_blueprint(metrics.at_the_root)
 app.register_blueprint(health.routes)
 app.register_blueprint(docs.routes)
 answer_preflights(app)  # after the last route
@@ -122,3 +125,10 @@ def run_operations(event: CloudWatchEvent) -> None:
     """Go on with what operators have begun on many jobs at once."""
     with discreet(service().journal, "run_operations"):
         service().run_operations.run(ends=_ends(event.context))
+
+
+@app.schedule(Rate(1, unit=Rate.MINUTES))
+def monitor(event: CloudWatchEvent) -> None:
+    """Add up what consumers counted, minute by minute."""
+    with discreet(service().journal, "monitor"):
+        service().watch.monitor.run(ends=_ends(event.context))

@@ -31,6 +31,7 @@ from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
 from chalicelib.domain.standing import Registry
 from chalicelib.domain.suppression import Suppressions
+from chalicelib.domain.tally import Metrics
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
@@ -64,6 +65,7 @@ class Adapters:
     leases: Leases
     limiter: Limiter | None  # None: nothing is limited
     quotas: Quotas
+    metrics: Metrics
     providers: Providers
     read_token_keys: Callable[[], Mapping[str, str]]
     tell: Callable[[Secret, bool], str]  # a secret; True: read anew
@@ -83,6 +85,7 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
     from chalicelib.aws.job_store import DynamoJobStore
     from chalicelib.aws.leases import DynamoLeases
+    from chalicelib.aws.metrics_store import DynamoMetrics
     from chalicelib.aws.operation_store import DynamoOperationStore
     from chalicelib.aws.quotas import DynamoQuotas
     from chalicelib.aws.rate_limiter import DynamoLimiter
@@ -112,6 +115,7 @@ def on_aws(settings: Settings) -> Adapters:
         leases=DynamoLeases(clients.dynamodb, names.queue_controls),
         limiter=None if settings.limits is None else DynamoLimiter(clients.dynamodb, tables, settings.limits),
         quotas=DynamoQuotas(clients.dynamodb, names.rate_limits),
+        metrics=DynamoMetrics(clients.dynamodb, tables),
         providers=LiveProviders(settings, clients, clock, tell),
         read_token_keys=partial(_read_token_keys, settings, clients),
         tell=tell,

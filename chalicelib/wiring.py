@@ -23,14 +23,12 @@ from chalicelib.service.control import Stops
 from chalicelib.service.dead_letters import DeadLetters
 from chalicelib.service.dispatch import Dispatch
 from chalicelib.service.execute import Execute
-from chalicelib.service.health import Health
 from chalicelib.service.intake import Intake
 from chalicelib.service.keyring import KeyRing
 from chalicelib.service.limits import Limits
 from chalicelib.service.listing import Listing
 from chalicelib.service.manage import Manage
 from chalicelib.service.operations import Operations
-from chalicelib.service.queues import Queues
 from chalicelib.service.rate_limits import RateLimits
 from chalicelib.service.read import Read
 from chalicelib.service.run_operations import RunOperations
@@ -43,6 +41,7 @@ from chalicelib.service.submit import Submit
 from chalicelib.service.submit_together import SubmitTogether
 from chalicelib.service.suppressions import LookAfterSuppressions
 from chalicelib.settings import Settings
+from chalicelib.watching import Watch, watch
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,9 @@ class Service:
     steering: Steering
     stops: Stops
     sources: Sources
-    queues: Queues
     rate_limits: RateLimits
     suppressions: LookAfterSuppressions
-    health: Health
+    watch: Watch
     callbacks: Callbacks
     seals: Mapping[str, Seal]  # by vendor; one without a secret is not there
     execute: Execute
@@ -129,10 +127,9 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         steering=Steering(manage, _clone(adapters, intake, submit)),
         stops=_stops(adapters, types, sources),
         sources=sources,
-        queues=Queues(backlog=adapters.backlog, store=adapters.store, clock=clock),
         rate_limits=_rate_limits(adapters),
         suppressions=_suppressions(adapters),
-        health=_health(settings, adapters),
+        watch=watch(settings, adapters, types),
         callbacks=_callbacks(adapters, types, timing),
         seals=_seals(settings, adapters),
         execute=_execute(adapters, types, timing),
@@ -196,20 +193,6 @@ def _batch(adapters: Adapters, intake: Intake, submit: Submit, timing: Timing) -
         timing=timing,
     )
     return Batch(intake, submit, together, adapters.chance)
-
-
-def _health(settings: Settings, adapters: Adapters) -> Health:
-    return Health(
-        store=adapters.store,
-        queue=adapters.queue,
-        clock=adapters.clock,
-        journal=adapters.journal,
-        configured={
-            "stripe": settings.stripe is not None,
-            "ses": settings.ses_sender is not None,
-            "twilio": settings.twilio is not None,
-        },
-    )
 
 
 def _callbacks(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -> Callbacks:

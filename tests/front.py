@@ -29,6 +29,7 @@ from tests.fakes import (
 )
 from tests.fakes_backlog import MemoryBacklog, MemoryEventSources
 from tests.fakes_limiter import MemoryLimiter
+from tests.fakes_metrics import MemoryMetrics
 from tests.fakes_operations import MemoryOperationStore
 from tests.fakes_quotas import MemoryQuotas
 from tests.fakes_registry import MemoryRegistry, MemorySuppressions
@@ -107,6 +108,7 @@ class Front:
         self.queue = MemoryQueue(self.clock)
         self.limiter = MemoryLimiter()
         self.quotas = MemoryQuotas()
+        self.metrics = MemoryMetrics()
         self.registry = MemoryRegistry()
         self.suppressions = MemorySuppressions(self.registry, self.store.audit)
         self.schedules.audit = self.store.audit
@@ -132,6 +134,7 @@ class Front:
             leases=MemoryLeases(),
             limiter=self.limiter,
             quotas=self.quotas,
+            metrics=self.metrics,
             providers=self.providers,
             read_token_keys=lambda: dict(self.token_keys),
             tell=self._tell,

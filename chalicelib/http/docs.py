@@ -19,6 +19,7 @@ from chalicelib.http import (
     health,
     job_actions,
     jobs,
+    metrics,
     queues,
     rate_limits,
     schedules,
@@ -138,6 +139,7 @@ CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
     (rate_limits.OPERATIONS, rate_limits.SCHEMAS),
     (suppressions.OPERATIONS, suppressions.SCHEMAS),
     (callbacks_stripe.OPERATIONS, callbacks.SCHEMAS | callbacks_stripe.SCHEMAS),
+    (metrics.OPERATIONS, metrics.SCHEMAS),
     (health.OPERATIONS, health.SCHEMAS),
     (OPERATIONS, {}),
 )

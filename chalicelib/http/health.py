@@ -15,14 +15,14 @@ routes = Blueprint(__name__)
 @view
 def read_health() -> Response:
     """Ask the tables and every queue: 200, or 503 if one does not answer."""
-    return _told(service().health.check())
+    return _told(service().watch.health.check())
 
 
 @routes.route("/ready", methods=["GET"], content_types=[])
 @view
 def read_ready() -> Response:
     """Answer as /health does, from a check that may be some seconds old."""
-    return _told(service().health.ready())
+    return _told(service().watch.health.ready())
 
 
 def _told(report: Report) -> Response:

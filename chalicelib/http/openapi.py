@@ -21,6 +21,7 @@ TAGS: Mapping[str, str] = {
     "control": "Stop and resume: queues, providers, venues, types, everything.",
     "suppressions": "Addresses that nothing is sent to.",
     "audit": "What operators did.",
+    "metrics": "Rates, averages, failures.",
     "callbacks": "What vendors tell us, signed.",
     "operations": "Health, and this description.",
 }

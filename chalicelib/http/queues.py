@@ -30,7 +30,7 @@ routes = Blueprint(__name__)
 def list_queues() -> Response:
     """Return every queue."""
     principal = principal_of(routes.current_request)
-    return reply(200, {"queues": service().queues.all(principal)})
+    return reply(200, {"queues": service().watch.queues.all(principal)})
 
 
 @routes.route("/queues/{tier}", methods=["GET"], content_types=[])
@@ -38,9 +38,10 @@ def list_queues() -> Response:
 def read_queue(tier: str) -> Response:
     """Return one queue."""
     principal = principal_of(routes.current_request)
-    return reply(200, service().queues.one(tier, principal))
+    return reply(200, service().watch.queues.one(tier, principal))
 
 
+RATE: Shape = {"type": "number", "minimum": 0}
 DEPTH: Shape = record(
     {
         "waiting": {**COUNT, "description": "Messages that a consumer would be given now."},
@@ -62,6 +63,15 @@ SCHEMAS: Shapes = {
                 "description": "How long the oldest open job has been due; null below 5 minutes.",
             },
             "oldestAge": {**TEXT, "examples": ["< 5 min", "2 h 5 min"]},
+            "begunPerMinute": {
+                **RATE,
+                "description": "Jobs claimed for the first time; of ten minutes.",
+            },
+            "endedPerMinute": {**RATE, "description": "Jobs that came to an end; of ten minutes."},
+            "drainSeconds": {
+                **nullable(COUNT),
+                "description": "How long what waits takes at this rate; null where nothing ends.",
+            },
         }
     ),
     "Queues": record({"queues": listed(ref("QueueDetail"))}),
@@ -70,7 +80,7 @@ SCHEMAS: Shapes = {
 WHO = "admin; venue_admin"
 ABOUT = (
     "Messages are counted by SQS, approximately; a job that is due in more than 15 minutes has none yet. "
-    "Rates, the time to drain and the numbers of jobs by state are not measured yet, so they are left out."
+    "Rates are counted by consumers, and up to two minutes old."
 )
 OPERATIONS: Operations = {
     ("GET", "/v1/queues"): Operation(

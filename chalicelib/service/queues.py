@@ -9,6 +9,7 @@ from chalicelib.domain.errors import Forbidden
 from chalicelib.domain.policies import Lane, Role, Tier
 from chalicelib.domain.ports import Clock, JobStore
 from chalicelib.service.control import tier_of, views
+from chalicelib.service.figures import Figures, drains_in
 from chalicelib.service.principal import Principal
 
 SEEN_FROM = timedelta(minutes=5)  # a job enters the index of the overdue at its first look past due
@@ -16,26 +17,27 @@ YOUNG = "< 5 min"
 
 
 class Queues:
-    """The use cases behind GET /v1/queues: a tier's depths take three calls, its age one."""
+    """The use cases behind GET /v1/queues: a tier's depths take three calls, its age one; all rates, one."""
 
-    def __init__(self, *, backlog: Backlog, store: JobStore, clock: Clock) -> None:
+    def __init__(self, *, backlog: Backlog, store: JobStore, figures: Figures, clock: Clock) -> None:
         self._backlog = backlog
+        self._figures = figures
         self._store = store
         self._clock = clock
 
     def all(self, principal: Principal) -> list[dict[str, Any]]:
         """Return every tier. Raises Forbidden or StoreRefused."""
         _admit(principal)
-        controls = self._store.load_controls()
-        return [self._view(tier, controls) for tier in Tier]
+        controls, rates = self._store.load_controls(), self._figures.rates()
+        return [self._view(tier, controls, rates[tier]) for tier in Tier]
 
     def one(self, name: str, principal: Principal) -> dict[str, Any]:
         """Return one tier. Raises Forbidden, InvalidRequest (no such tier) or StoreRefused."""
         _admit(principal)
         tier = tier_of(name)
-        return self._view(tier, self._store.load_controls())
+        return self._view(tier, self._store.load_controls(), self._figures.rates()[tier])
 
-    def _view(self, tier: Tier, controls: Controls) -> dict[str, Any]:
+    def _view(self, tier: Tier, controls: Controls, rates: tuple[float, float]) -> dict[str, Any]:
         depth = self._backlog.depth(tier)
         now = self._clock.now()
         stops = views(controls.in_force(now), of=tier)
@@ -46,6 +48,7 @@ class Queues:
             "lanes": {lane.value: _lane(depth.lanes[lane]) for lane in Lane},
             "poison": depth.poison,
             **_age(self._backlog.oldest_due(tier), now),
+            **_rates(rates, waiting=sum(lane.waiting for lane in depth.lanes.values())),
         }
 
 
@@ -58,6 +61,16 @@ def _admit(principal: Principal) -> None:
 
 def _lane(depth: Depth) -> dict[str, int]:
     return {"waiting": depth.waiting, "inFlight": depth.in_flight, "delayed": depth.delayed}
+
+
+def _rates(rates: tuple[float, float], *, waiting: int) -> dict[str, Any]:
+    begun, ended = rates
+    left = drains_in(waiting, ended)
+    return {
+        "begunPerMinute": begun,
+        "endedPerMinute": ended,
+        "drainSeconds": None if left is None else round(left.total_seconds()),
+    }
 
 
 def _age(due: datetime | None, now: datetime) -> dict[str, Any]:

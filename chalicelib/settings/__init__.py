@@ -95,6 +95,7 @@ class Settings:
     order_service: OrderServiceSettings | None
     signing_secrets: Mapping[str, Secret]  # of callbacks, by vendor
     limits: Mapping[str, Limit] | None  # by provider group; None: nothing is limited
+    metrics_token: Secret | None  # the scraper's; None: only an administrator reads the metrics
     caller_limit: Allowance | None  # a user's requests; None: nobody is limited
     public_base_url: str | None
     cors_origins: frozenset[str]
@@ -122,6 +123,7 @@ class Settings:
             analytics_bus=env.optional("ANALYTICS_BUS", matching(NAME, "the event bus's name")),
             order_service=read_order_service(env, own_machine),
             signing_secrets=read_signing_secrets(env, twilio),
+            metrics_token=env.secret("METRICS_TOKEN", _secret),
             limits=_limits(env),
             caller_limit=_caller_limit(env),
             public_base_url=env.optional("PUBLIC_BASE_URL", _base_url),

@@ -14,6 +14,7 @@ import pytest
 from chalicelib.aws.backlog import AwsBacklog
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.event_sources import LambdaEventSources
+from chalicelib.aws.metrics_store import DynamoMetrics
 from chalicelib.aws.tables import Tables
 from chalicelib.domain.backlog import Depth, EventSources, TierDepth
 from chalicelib.domain.errors import StoreRefused
@@ -21,6 +22,7 @@ from chalicelib.domain.job import Job
 from chalicelib.domain.policies import Lane, Role, Tier
 from chalicelib.domain.ports import Change, Saved
 from chalicelib.service import queues as service
+from chalicelib.service.figures import Figures
 from chalicelib.service.principal import Principal
 from chalicelib.settings import Settings
 from tests.contract.backends import SHOWN, DynamoRecords, Faults, Queues, Records, SqsQueues, client
@@ -155,13 +157,20 @@ def test_a_table_that_does_not_answer_is_not_one_without_old_jobs(dynamo: Dynamo
 # --- what it costs to see
 
 
-def test_every_queue_is_seen_with_thirteen_calls_and_one_with_five_whatever_waits(new_stack: NewStack) -> None:
+def test_every_queue_is_seen_with_fourteen_calls_and_one_with_six_whatever_waits(new_stack: NewStack) -> None:
     stack = new_stack()
     with closing(client("sqs", stack)) as sqs, closing(client("dynamodb", stack)) as dynamodb:
         urls, names = SqsQueues(sqs, stack), Settings.from_env({**ENVIRONMENT, **stack}).tables
         records = DynamoRecords(dynamodb, Tables(**asdict(names)))
         backlog = AwsBacklog(sqs, urls.urls, urls.dead_letters, dynamodb, records.tables)
-        queues = service.Queues(backlog=backlog, store=records.store, clock=ManualClock())
+        figures = Figures(
+            metrics=DynamoMetrics(dynamodb, records.tables),
+            backlog=backlog,
+            limiter=None,
+            types={},
+            clock=ManualClock(),
+        )
+        queues = service.Queues(backlog=backlog, store=records.store, figures=figures, clock=ManualClock())
         costs = []
         for size in (0, 1, 200):
             urls.queue.send([a_message(number) for number in range(size)])
@@ -176,8 +185,8 @@ def test_every_queue_is_seen_with_thirteen_calls_and_one_with_five_whatever_wait
     assert seen[0]["lanes"]["main"]["waiting"] == 201
     [cost] = [each for place, each in enumerate(costs) if each not in costs[:place]]
     assert cost == (
-        {"GetQueueAttributes": 9, "GetItem": 1, "Query": 3},
-        {"GetQueueAttributes": 3, "GetItem": 1, "Query": 1},
+        {"GetQueueAttributes": 9, "GetItem": 2, "Query": 3},
+        {"GetQueueAttributes": 3, "GetItem": 2, "Query": 1},
     )
 
 

@@ -212,11 +212,11 @@ def run_dispatch() -> None:
     app.handler_map["dispatch"](event, Context())
 
 
-def test_every_queue_has_its_function_and_the_clock_calls_two_every_minute() -> None:
+def test_every_queue_has_its_function_and_the_clock_calls_the_others_every_minute() -> None:
     queues = {each.queue: each.name for each in app.event_sources if isinstance(each, SQSEventConfig)}
     assert queues == {queue: name for queue, (_, _, name) in QUEUES.items()}
     clocks = [each for each in app.event_sources if isinstance(each, ScheduledEventConfig)]
-    assert {each.name for each in clocks} == {"dispatch", "run_schedules", "run_operations"}
+    assert {each.name for each in clocks} == {"dispatch", "run_schedules", "run_operations", "monitor"}
     for clock in clocks:
         assert isinstance(clock.schedule_expression, Rate)
         assert clock.schedule_expression.to_string() == "rate(1 minute)"

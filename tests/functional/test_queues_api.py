@@ -63,6 +63,9 @@ def test_an_empty_queue_is_open_and_young(front: Front) -> None:
         "poison": 0,
         "oldestAgeSeconds": None,
         "oldestAge": "< 5 min",
+        "begunPerMinute": 0,
+        "endedPerMinute": 0,
+        "drainSeconds": None,
     }
 
 

@@ -43,6 +43,10 @@ MAY: dict[str, set[str]] = {
         "sqs:GetQueueAttributes",
         *SOURCES,
     },
+    "monitor": {
+        *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem"),
+        *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:GetQueueAttributes"),
+    },
     "run_operations": {
         *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"),
         *("dynamodb:UpdateItem", "dynamodb:PartiQLUpdate", "dynamodb:DeleteItem", "sqs:SendMessage"),

@@ -1,0 +1,134 @@
+"""The figures as Prometheus reads them. The client library renders; it is imported by whoever asks for them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from chalicelib.domain.policies import Tier
+from chalicelib.domain.tally import BEYOND, BUCKETS, RESULTS, Measure
+from chalicelib.service.figures import Snapshot
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+BOUNDS = tuple(f"{bound:g}" for bound in BUCKETS)
+STATUS = {"queued": "waiting", "running": "active"}  # our states, by what the queues count of them
+
+
+@dataclass(frozen=True)
+class Collector:
+    """The figures as a registry of the client library is asked for them."""
+
+    seen: Snapshot
+
+    def collect(self) -> "Iterable[Metric]":
+        """Return every metric."""
+        yield self._depths()
+        yield self._ages()
+        yield self._results()
+        yield self._durations()
+        yield from self._limits()
+
+    def _depths(self) -> "Metric":
+        from prometheus_client.core import GaugeMetricFamily
+
+        told = GaugeMetricFamily(
+            "queue_depth",
+            "Messages of a queue, as SQS counts them: approximate, and a minute old.",
+            labels=["queue_name", "status"],
+        )
+        latest = self.seen.series.minutes.get(max(self.seen.series.minutes, default=self.seen.now), {})
+        for tier, flow in latest.items():
+            for status, counted in STATUS.items():
+                if flow.depths is not None:
+                    told.add_metric([queue_name(tier), status], getattr(flow.depths, counted))
+        return told
+
+    def _ages(self) -> "Metric":
+        from prometheus_client.core import GaugeMetricFamily
+
+        told = GaugeMetricFamily(
+            "oldest_job_age_seconds",
+            "How long the oldest open job has been due; 0 below five minutes.",
+            labels=["queue_name"],
+        )
+        for tier, due in self.seen.oldest_due.items():
+            age = timedelta(0) if due is None else max(self.seen.now - due, timedelta(0))
+            told.add_metric([queue_name(tier)], age.total_seconds())
+        return told
+
+    def _results(self) -> "Metric":
+        from prometheus_client.core import CounterMetricFamily
+
+        told = CounterMetricFamily(
+            "job_results",
+            "Jobs that ended, by how; what operators ended by hand is not counted.",
+            labels=["queue_name", "job_type", "result"],
+        )
+        for name, count in self.seen.series.totals.items():
+            if name.measure in RESULTS:
+                told.add_metric([self._queue_of(name.job_type), name.job_type, name.measure.value], count)
+        return told
+
+    def _durations(self) -> "Metric":
+        from prometheus_client.core import HistogramMetricFamily
+
+        told = HistogramMetricFamily(
+            "job_processing_duration_seconds",
+            "Attempts, by how long each took from its claim to its end.",
+            labels=["queue_name", "job_type"],
+        )
+        counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        taken: dict[str, int] = {}
+        for name, count in self.seen.series.totals.items():
+            if name.measure is Measure.TOOK and name.bucket is not None:
+                counts[name.job_type][name.bucket] = count
+            elif name.measure is Measure.MILLISECONDS:
+                taken[name.job_type] = count
+        for kind, by_bucket in counts.items():
+            labels = [self._queue_of(kind), kind]
+            told.add_metric(labels, _cumulated(by_bucket), taken.get(kind, 0) / 1000)
+        return told
+
+    def _limits(self) -> "Iterable[Metric]":
+        from prometheus_client.core import GaugeMetricFamily
+
+        tokens = GaugeMetricFamily(
+            "rate_limit_tokens", "Calls that a provider's bucket has room for.", labels=["provider"]
+        )
+        in_flight = GaugeMetricFamily(
+            "rate_limit_in_flight", "Slots of a provider that are taken.", labels=["provider"]
+        )
+        for group, bucket in self.seen.buckets.items():
+            tokens.add_metric([group], bucket.tokens(self.seen.now))
+            in_flight.add_metric([group], bucket.in_flight(self.seen.now))
+        yield tokens
+        yield in_flight
+
+    def _queue_of(self, kind: str) -> str:
+        tier = self.seen.tiers.get(kind)
+        return "" if tier is None else queue_name(tier)
+
+
+def queue_name(tier: Tier) -> str:
+    """Return what metrics call a tier."""
+    return f"{tier.value}-queue"
+
+
+def rendered(seen: Snapshot) -> str:
+    """Return the text that Prometheus scrapes."""
+    from prometheus_client import generate_latest
+
+    return generate_latest(Collector(seen)).decode()
+
+
+def _cumulated(by_bucket: Mapping[str, int]) -> list[tuple[str, float]]:
+    told: list[tuple[str, float]] = []
+    total = 0
+    for bound in BOUNDS:
+        total += by_bucket.get(bound, 0)
+        told.append((f"{float(bound)}", total))
+    return [*told, ("+Inf", total + by_bucket.get(BEYOND, 0))]

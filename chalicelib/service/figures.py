@@ -1,0 +1,206 @@
+"""The figures that operators read: rates, averages and failures, of the series that the monitor keeps.
+
+All of them are approximate and a minute or two old. They cost one read, however many jobs there are.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from chalicelib.domain.backlog import Backlog
+from chalicelib.domain.errors import Forbidden
+from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.policies import Role, Tier
+from chalicelib.domain.ports import Clock, Limiter
+from chalicelib.domain.ratelimit import Bucket
+from chalicelib.domain.tally import (
+    HOUR,
+    HOURS_KEPT,
+    MINUTE,
+    MINUTES_KEPT,
+    Flow,
+    Metrics,
+    Results,
+    Series,
+    hour_of,
+    minute_of,
+)
+from chalicelib.service.principal import Principal
+from chalicelib.service.read import moment
+
+MOST_TYPES = 10
+RATES_OVER = 10  # minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that is told of one moment; `tiers` is that of each job type."""
+
+    series: Series
+    tiers: Mapping[str, Tier]
+    oldest_due: Mapping[Tier, datetime | None]
+    buckets: Mapping[str, Bucket]
+    now: datetime
+
+
+class Figures:
+    """The use cases behind GET /metrics and /v1/metrics/…, and the rates of GET /v1/queues."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        backlog: Backlog,
+        limiter: Limiter | None,
+        types: Mapping[str, JobType],
+        clock: Clock,
+    ) -> None:
+        self._metrics = metrics
+        self._backlog = backlog
+        self._limiter = limiter
+        self._tiers = {name: job_type.tier for name, job_type in types.items()}
+        self._clock = clock
+
+    def series(self) -> Series:
+        """Return all counters over time, empty before anything was counted; raises StoreRefused."""
+        return self._metrics.series() or Series(until=minute_of(self._clock.now()))
+
+    def summary(self, principal: Principal) -> dict[str, Any]:
+        """Return what stood and what happened in each tier in the last hour.
+
+        Raises Forbidden or StoreRefused, as the others do.
+        """
+        admit(principal)
+        series = self.series()
+        flows = {tier: [each[tier] for each in series.minutes.values() if tier in each] for tier in Tier}
+        return {
+            "until": moment(series.until),
+            "queues": [{"queue": tier.value, **_summed(flows[tier])} for tier in Tier],
+        }
+
+    def throughput(self, principal: Principal) -> dict[str, Any]:
+        """Return what went through each tier, minute by minute, for an hour."""
+        admit(principal)
+        series = self.series()
+        starts = (series.until - n * MINUTE for n in range(MINUTES_KEPT, 0, -1))
+        return {
+            "until": moment(series.until),
+            "minutes": [
+                {"at": moment(start), "queues": _flows(series.minutes.get(start, {}))} for start in starts
+            ],
+        }
+
+    def failures(self, principal: Principal) -> dict[str, Any]:
+        """Return what failed, hour by hour, for a day, and in which types most."""
+        admit(principal)
+        series = self.series()
+        last = hour_of(series.until - MINUTE)
+        starts = (last - n * HOUR for n in range(HOURS_KEPT - 1, -1, -1))
+        return {
+            "until": moment(series.until),
+            "hours": [
+                {"at": moment(start), **_results(_sum(series.hours.get(start, {}).values()))}
+                for start in starts
+            ],
+            "types": self._worst(series),
+        }
+
+    def rates(self) -> Mapping[Tier, tuple[float, float]]:
+        """Return how many jobs of each tier were begun and ended a minute, lately. Raises StoreRefused."""
+        series = self.series()
+        since = series.until - RATES_OVER * MINUTE
+        lately = [each for start, each in series.minutes.items() if start >= since]
+        return {
+            tier: (
+                sum(each[tier].begun for each in lately if tier in each) / RATES_OVER,
+                sum(each[tier].ended for each in lately if tier in each) / RATES_OVER,
+            )
+            for tier in Tier
+        }
+
+    def snapshot(self) -> Snapshot:
+        """Return what Prometheus scrapes: five reads. Raises StoreRefused."""
+        return Snapshot(
+            series=self.series(),
+            tiers=self._tiers,
+            oldest_due={tier: self._backlog.oldest_due(tier) for tier in Tier},
+            buckets={} if self._limiter is None else self._limiter.buckets(),
+            now=self._clock.now(),
+        )
+
+    def _worst(self, series: Series) -> list[dict[str, Any]]:
+        kinds = {kind for results in series.hours.values() for kind in results}
+        sums = {
+            kind: _sum(results[kind] for results in series.hours.values() if kind in results) for kind in kinds
+        }
+        worst = sorted(sums, key=lambda kind: (-sums[kind].failure, -sums[kind].refused, kind))[:MOST_TYPES]
+        return [{"type": kind, "queue": self._queue(kind), **_results(sums[kind])} for kind in worst]
+
+    def _queue(self, kind: str) -> str | None:
+        tier = self._tiers.get(kind)
+        return None if tier is None else tier.value
+
+
+def admit(principal: Principal) -> None:
+    """Let an administrator through; raises Forbidden."""
+    if principal.role is not Role.ADMIN:
+        raise Forbidden("Only an administrator's token may read the service's figures.")
+
+
+def drains_in(waiting: int, ended_per_minute: float) -> timedelta | None:
+    """Return how long a backlog takes at this rate; None where nothing ends."""
+    return None if ended_per_minute == 0 else timedelta(minutes=waiting / ended_per_minute)
+
+
+def _summed(flows: Sequence[Flow]) -> dict[str, Any]:
+    failures = [flow.failure for flow in flows]
+    depths = [flow.depths for flow in flows if flow.depths is not None]
+    return {
+        "waiting": _average_and_most([each.waiting for each in depths]),
+        "active": _average_and_most([each.active for each in depths]),
+        "failed": _average_and_most(failures) | {"total": sum(failures)},
+        "refused": sum(flow.refused for flow in flows),
+        "completed": sum(flow.success for flow in flows),
+        "retried": sum(flow.retried for flow in flows),
+        "parked": sum(flow.parked for flow in flows),
+    }
+
+
+def _average_and_most(values: Sequence[int]) -> dict[str, Any]:
+    """Return both of what was measured; null where nothing was."""
+    if not values:
+        return {"average": None, "highest": None}
+    return {"average": round(sum(values) / len(values), 2), "highest": max(values)}
+
+
+def _flows(flows: Mapping[Tier, Flow]) -> dict[str, Any]:
+    return {
+        tier.value: {
+            "begun": flow.begun,
+            "completed": flow.success,
+            "failed": flow.failure,
+            "refused": flow.refused,
+            "retried": flow.retried,
+        }
+        for tier in Tier
+        for flow in [flows.get(tier, Flow())]
+    }
+
+
+def _sum(results: Iterable[Results]) -> Results:
+    total: Counter[str] = Counter()
+    for each in results:
+        total.update(success=each.success, failure=each.failure, refused=each.refused)
+    return Results(total["success"], total["failure"], total["refused"])
+
+
+def _results(results: Results) -> dict[str, Any]:
+    tried = results.success + results.failure
+    return {
+        "completed": results.success,
+        "failed": results.failure,
+        "refused": results.refused,
+        "failureRate": round(results.failure / tried, 4) if tried else None,
+    }

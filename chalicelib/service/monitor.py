@@ -1,0 +1,98 @@
+"""Monitoring, every minute: what consumers counted is added up by the minute, beside what waits then.
+
+A minute is added up once, in order, and never before every consumer must have counted in it. After an outage
+the minutes that were missed are added up first; only the last one has depths, which nobody measured then.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chalicelib.domain.backlog import Backlog
+from chalicelib.domain.errors import StoreError
+from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.policies import TIMING, Tier, Timing
+from chalicelib.domain.ports import Chance, Clock, Journal, Leases
+from chalicelib.domain.tally import MINUTE, Depths, Metrics, Series, folded, minute_of
+
+LEASE = "monitor"
+LATE = timedelta(
+    seconds=20
+)  # how long after its end a minute may still be counted in: clocks, and a slow write
+
+
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """What a run did; `ran` is False when another run holds the lease."""
+
+    ran: bool
+    minutes: int = 0
+    counted: int = 0
+
+
+class Monitor:
+    """The scheduled function that makes rates, averages and totals of counts."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        backlog: Backlog,
+        leases: Leases,
+        types: Mapping[str, JobType],
+        clock: Clock,
+        chance: Chance,
+        journal: Journal,
+        timing: Timing = TIMING,
+    ) -> None:
+        self._metrics = metrics
+        self._backlog = backlog
+        self._leases = leases
+        self._tiers = {name: job_type.tier for name, job_type in types.items()}
+        self._clock = clock
+        self._chance = chance
+        self._journal = journal
+        self._timing = timing
+
+    def run(self, *, ends: datetime) -> Monitored:
+        """Add up every minute that is over, or go on where an earlier run failed.
+
+        Raises StoreRefused or StoreUnsure.
+        """
+        owner = self._chance.claim_id()
+        now = self._clock.now()
+        if not self._leases.take(LEASE, owner, now=now, until=ends + self._timing.clock_skew):
+            self._journal.note("monitored_elsewhere")
+            return Monitored(ran=False)
+        try:
+            done = self._add_up(now, stop=ends - self._timing.settle_margin)
+        finally:
+            self._leases.give_back(LEASE, owner)
+        self._journal.note("monitored", minutes=done.minutes, counted=done.counted)
+        return done
+
+    def _add_up(self, now: datetime, *, stop: datetime) -> Monitored:
+        over = minute_of(now - LATE)  # the minutes before this one can be added up
+        series = self._metrics.series() or Series(until=over - MINUTE)
+        minutes = counted = 0
+        while series.until < over and self._clock.now() < stop:
+            counts = self._metrics.minute(series.until)
+            depths = self._depths() if series.until + MINUTE == over else {}
+            series = folded(series, counts, depths, self._tiers)
+            minutes, counted = minutes + 1, counted + sum(counts.values())
+        if minutes and not self._metrics.save_series(series):
+            self._journal.note("monitored_elsewhere")
+            return Monitored(ran=False)
+        return Monitored(True, minutes, counted)
+
+    def _depths(self) -> dict[Tier, Depths]:
+        """Return what waits in each tier; a tier that does not answer is left out, and says so."""
+        depths: dict[Tier, Depths] = {}
+        for tier in Tier:
+            try:
+                lanes = self._backlog.depth(tier).lanes.values()
+            except StoreError as error:
+                self._journal.alarm("depth_unknown", queue=tier, error=type(error).__name__)
+                continue
+            depths[tier] = Depths(sum(lane.waiting for lane in lanes), sum(lane.in_flight for lane in lanes))
+        return depths

@@ -1,0 +1,66 @@
+"""Wiring of what watches the service and tells of it: figures, queues, health, and the monitor behind them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from chalicelib.adapters import Adapters
+from chalicelib.domain.jobtype import JobType
+from chalicelib.service.figures import Figures
+from chalicelib.service.health import Health
+from chalicelib.service.monitor import Monitor
+from chalicelib.service.queues import Queues
+from chalicelib.settings import Settings
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The use cases that look and change nothing but their own records."""
+
+    queues: Queues
+    figures: Figures
+    metrics_token: Callable[[], str] | None  # the scraper's; None: there is none
+    health: Health
+    monitor: Monitor
+
+
+def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) -> Watch:
+    """Make them over adapters."""
+    figures = Figures(
+        metrics=adapters.metrics,
+        backlog=adapters.backlog,
+        limiter=adapters.limiter,
+        types=types,
+        clock=adapters.clock,
+    )
+    token = settings.metrics_token
+    return Watch(
+        queues=Queues(backlog=adapters.backlog, store=adapters.store, figures=figures, clock=adapters.clock),
+        figures=figures,
+        metrics_token=None if token is None else partial(adapters.tell, token, False),
+        health=_health(settings, adapters),
+        monitor=Monitor(
+            metrics=adapters.metrics,
+            backlog=adapters.backlog,
+            leases=adapters.leases,
+            types=types,
+            clock=adapters.clock,
+            chance=adapters.chance,
+            journal=adapters.journal,
+            timing=settings.timing,
+        ),
+    )
+
+
+def _health(settings: Settings, adapters: Adapters) -> Health:
+    return Health(
+        store=adapters.store,
+        queue=adapters.queue,
+        clock=adapters.clock,
+        journal=adapters.journal,
+        configured={
+            "stripe": settings.stripe is not None,
+            "ses": settings.ses_sender is not None,
+            "twilio": settings.twilio is not None,
+        },
+    )
