@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog, EventSources
+from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import (
@@ -26,7 +27,7 @@ from chalicelib.domain.ports import (
     Limiter,
     Quotas,
 )
-from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Payouts, Providers, Texts
+from chalicelib.domain.providers import Analytics, Hooks, Mailer, Orders, Payments, Payouts, Providers, Texts
 from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
 from chalicelib.domain.standing import Registry
@@ -36,7 +37,7 @@ from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
 from chalicelib.settings.environment import Secret
-from chalicelib.system import SystemChance, SystemClock, ThreadCrew
+from chalicelib.system import SystemChance, SystemClock, ThreadCrew, signing_secret
 
 if TYPE_CHECKING:
     from chalicelib.aws.clients import Clients
@@ -60,6 +61,7 @@ class Adapters:
     event_sources: EventSources | None  # None: there are no mappings to open and close
     schedules: ScheduleStore
     operations: OperationStore
+    endpoints: EndpointStore
     queue: JobQueue
     inboxes: Callable[[Tier, Lane], Inbox]
     leases: Leases
@@ -110,6 +112,7 @@ def on_aws(settings: Settings) -> Adapters:
         event_sources=None if settings.stage in OWN_MACHINE else LambdaEventSources(clients, urls),
         schedules=DynamoScheduleStore(clients.dynamodb, tables),
         operations=DynamoOperationStore(clients.dynamodb, tables),
+        endpoints=_endpoint_store(settings, clients),
         queue=SqsJobQueue(clients.sqs, urls, settings.queues.dead_letters),
         inboxes=lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane]),
         leases=DynamoLeases(clients.dynamodb, names.queue_controls),
@@ -124,6 +127,13 @@ def on_aws(settings: Settings) -> Adapters:
         crew=ThreadCrew(),
         journal=PowertoolsJournal(level=settings.log_level, style=settings.log_format),
     )
+
+
+def _endpoint_store(settings: Settings, clients: "Clients") -> EndpointStore:
+    from chalicelib.aws.endpoint_store import DynamoEndpointStore
+    from chalicelib.aws.tables import Tables
+
+    return DynamoEndpointStore(clients.dynamodb, Tables(**asdict(settings.tables)), signing_secret)
 
 
 def _read_token_keys(settings: Settings, clients: "Clients") -> Mapping[str, str]:
@@ -201,6 +211,16 @@ class LiveProviders:
         """The order service."""
         return self._once("orders", self._order_service)
 
+    @property
+    def hooks(self) -> Hooks:
+        """Webhooks."""
+        return self._once("hooks", self._webhook_sender)
+
+    @property
+    def endpoints(self) -> EndpointStore:
+        """Where webhooks go."""
+        return self._once("endpoints", partial(_endpoint_store, self._settings, self._clients))
+
     def _once(self, name: str, make: Callable[[], T]) -> T:
         with BUILDING:
             if name not in self._made:
@@ -259,6 +279,11 @@ class LiveProviders:
         from chalicelib.providers.order_service import OrderService
 
         return OrderService(service.url, self._teller(service.token), self._clock)
+
+    def _webhook_sender(self) -> Hooks:
+        from chalicelib.providers.webhook_sender import WebhookSender
+
+        return WebhookSender(self._clock, loopback=self._settings.stage in OWN_MACHINE)
 
     def _teller(self, secret: Secret) -> Callable[[bool], str]:
         """Return what tells a secret, read anew when asked to; a secret behind an ARN is kept meanwhile."""

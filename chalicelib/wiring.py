@@ -40,7 +40,7 @@ from chalicelib.service.steering import Steering
 from chalicelib.service.submit import Submit
 from chalicelib.service.submit_together import SubmitTogether
 from chalicelib.service.suppressions import LookAfterSuppressions
-from chalicelib.settings import Settings
+from chalicelib.settings import OWN_MACHINE, Settings
 from chalicelib.watching import Watch, watch
 
 
@@ -103,7 +103,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
     """Make the use cases over adapters; `types` are the discovered ones unless given."""
     types = types if types is not None else jobtypes.discover()
     queue, clock, journal, timing = adapters.queue, adapters.clock, adapters.journal, settings.timing
-    intake = Intake(types)
+    intake = Intake(types, own_machine=settings.stage in OWN_MACHINE)
     submit = _submit(adapters, timing)
     sources = Sources(store=adapters.store, sources=adapters.event_sources, clock=clock, journal=journal)
     run_schedules = _run_schedules(adapters, intake, submit, timing)

@@ -12,9 +12,10 @@ from chalice.test import Client, HTTPResponse
 from app import app
 from chalicelib import wiring
 from chalicelib.adapters import Adapters
+from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Role
-from chalicelib.domain.providers import Analytics, Mailer, Orders, Payments, Payouts, Providers, Texts
+from chalicelib.domain.providers import Analytics, Hooks, Mailer, Orders, Payments, Payouts, Providers, Texts
 from chalicelib.jobtypes import discover
 from chalicelib.settings import Settings
 from chalicelib.settings.environment import Secret
@@ -28,6 +29,7 @@ from tests.fakes import (
     SequentialCrew,
 )
 from tests.fakes_backlog import MemoryBacklog, MemoryEventSources
+from tests.fakes_endpoints import MemoryEndpointStore
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_metrics import MemoryMetrics
 from tests.fakes_operations import MemoryOperationStore
@@ -49,6 +51,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "RATE_LIMITS_TABLE": "rate-limits",
     "SCHEDULES_TABLE": "schedules",
     "QUEUE_METRICS_TABLE": "queue-metrics",
+    "ENDPOINTS_TABLE": "endpoints",
     **{
         f"{tier}_QUEUE_{kind}": f"http://127.0.0.1/000000000000/{tier}-{kind}"
         for tier in ("MONEY", "COMMUNICATION", "BACKGROUND")
@@ -89,6 +92,14 @@ class NoProviders:
     def orders(self) -> Orders:
         raise AssertionError("The front asked for a provider.")
 
+    @property
+    def hooks(self) -> Hooks:
+        raise AssertionError("The front asked for a provider.")
+
+    @property
+    def endpoints(self) -> EndpointStore:
+        raise AssertionError("The front asked for a provider.")
+
 
 @dataclass(repr=False)
 class Front:
@@ -113,6 +124,7 @@ class Front:
         self.suppressions = MemorySuppressions(self.registry, self.store.audit)
         self.schedules.audit = self.store.audit
         self.operations = MemoryOperationStore(self.store.audit)
+        self.endpoints = MemoryEndpointStore(self.store.audit)
         self.index = MemoryJobIndex(self.store)
         self.backlog = MemoryBacklog(self.queue, self.store)
         self.event_sources = MemoryEventSources()
@@ -129,6 +141,7 @@ class Front:
             event_sources=self.event_sources,
             schedules=self.schedules,
             operations=self.operations,
+            endpoints=self.endpoints,
             queue=self.queue,
             inboxes=self.queue.inbox,
             leases=MemoryLeases(),

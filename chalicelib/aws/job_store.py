@@ -186,6 +186,7 @@ class DynamoJobStore(DynamoBatches):
         keys: dict[str, Any] = {name: {"Keys": [nobody]} for name in names}
         keys[tables.audit_log] = {"Keys": [nobody | {"day": text("ping")}]}
         keys[tables.schedules] = {"Keys": [nobody | {"kd": text("ping")}]}
+        keys[tables.endpoints] = {"Keys": [nobody | {"ve": text("ping")}]}
         read(self._client.batch_get_item, RequestItems=keys)
 
     def _apart(self, job: Job) -> Job:

@@ -28,6 +28,7 @@ class Tables:
     rate_limits: str
     schedules: str
     queue_metrics: str
+    endpoints: str
 
 
 class AgendaIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
@@ -229,6 +230,16 @@ class MetricRecord(Model):
 
     pk = UnicodeAttribute(hash_key=True)
     sk = UnicodeAttribute(range_key=True)
+
+
+class EndpointRecord(Model):
+    """A webhook endpoint, by venue."""
+
+    class Meta:
+        table_name = "endpoints"
+
+    ve = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
 
 
 class _Shared(Connection):

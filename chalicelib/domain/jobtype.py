@@ -26,6 +26,10 @@ class Facts:
     accepted_at: datetime
 
 
+def _unheard(action: str, **facts: str | int | float | None) -> None:
+    """Take an alarm where nobody listens."""
+
+
 @dataclass(frozen=True)
 class Work:
     """One attempt in a job type's hands.
@@ -34,7 +38,7 @@ class Work:
     called before an effect of class B or C; it may note the provider's object. A type that starts an
     effect in spite of a LOOK_ONLY leave breaks the contract. `objections` is what stood in the way of the
     type's needs when the batch was claimed; who starts an effect looks at them first (`standing.refused`).
-    `quiet_hours` are the venue's, if the type needs to know and it has any.
+    `quiet_hours` are the venue's, if the type needs to know and it has any. `alarm` is the journal's.
     """
 
     job: Job
@@ -46,6 +50,7 @@ class Work:
     begin: Callable[[str | None], Begun]
     objections: Sequence[Objection] = ()
     quiet_hours: QuietHours | None = None
+    alarm: Callable[..., None] = _unheard
 
     def key(self, operation: str) -> str:
         """Return the provider key of an operation: the same for every attempt of a generation."""

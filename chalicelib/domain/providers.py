@@ -5,10 +5,11 @@ NotSent. They raise only errors of `domain/errors.py`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.errors import ProviderError
 from chalicelib.domain.job import JobId, VenueId
 
@@ -256,6 +257,39 @@ class Orders(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One webhook: `body` is posted to the byte as it is signed, `id` is the same however often it is sent."""
+
+    id: str
+    url: str
+    body: bytes
+    secrets: tuple[str, ...] = field(repr=False)  # each makes a signature
+
+
+@dataclass(frozen=True, slots=True)
+class HookAnswer:
+    """What a receiver answered: its status, how long it took, when it wants to be asked again."""
+
+    status: int
+    took: timedelta
+    after: timedelta | None
+    excerpt: str  # of its body: what is printable of the first characters
+    reference: str | None  # the receiver's request id
+
+
+class Hooks(Protocol):
+    """Webhooks to whoever a caller names: to public addresses alone, and no redirect is followed."""
+
+    def post(self, hook: Hook, *, deadline: datetime) -> HookAnswer:
+        """Sign and post, and return the answer whatever its status.
+
+        Check and start are one step. Raises NotSent, Declined where the URL or its address is not allowed, or
+        Ambiguous.
+        """
+        ...
+
+
 class Providers(Protocol):
     """One client per vendor and container, each built when first asked for."""
 
@@ -287,4 +321,14 @@ class Providers(Protocol):
     @property
     def orders(self) -> Orders:
         """The order service."""
+        ...
+
+    @property
+    def hooks(self) -> Hooks:
+        """Webhooks."""
+        ...
+
+    @property
+    def endpoints(self) -> EndpointStore:
+        """Where webhooks go, and the secrets that sign them."""
         ...

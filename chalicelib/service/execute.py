@@ -281,6 +281,7 @@ class Execute:
             begin=lambda handle: self._begin(held, handle),
             objections=held.found.objections,
             quiet_hours=held.found.quiet_hours,
+            alarm=self._journal.alarm,
         )
         try:
             outcome: object = held.job_type.run(work, self._providers)

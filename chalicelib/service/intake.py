@@ -5,14 +5,14 @@ needed. Who someone is comes from the token alone; `data` is payload and never i
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import jsonschema_rs
 
+from chalicelib.domain.endpoint import MOST_URL, is_hook_url
 from chalicelib.domain.errors import Forbidden, InvalidRequest, Problem, QueueMismatch, UnknownType
 from chalicelib.domain.job import UserId, VenueId
 from chalicelib.domain.jobtype import JobType
@@ -51,37 +51,27 @@ ENVELOPE: Mapping[str, Any] = {
             "additionalProperties": False,
             "properties": {"userId": IDENTITY, "venueId": IDENTITY},
         },
-        "callbackUrl": {"type": "string", "maxLength": 2048, "format": "https-url"},
+        "callbackUrl": {"type": "string", "maxLength": MOST_URL, "format": "hook-url"},
     },
 }
 EMAIL = jsonschema_rs.EmailOptions(require_tld=True, allow_domain_literal=False, allow_display_text=False)
 _KEY = re.compile(KEY_PATTERN)
 OUR_KEYS = "schedule:"  # a caller who guessed one would take a run's place
-_VISIBLE = re.compile(r"[!-~]+")
 
 
-def is_https_url(text: str) -> bool:
-    """Whether this is an absolute https URL that names a host and carries neither credentials nor a fragment.
-
-    What the host resolves to is looked at when something is delivered there, not here.
-    """
-    try:
-        parts = urlsplit(text)
-        usable = parts.port != 0 and bool(parts.hostname)
-    except ValueError:
-        return False
-    plain = _VISIBLE.fullmatch(text) is not None and "\\" not in text
-    return plain and usable and parts.scheme == "https" and "@" not in parts.netloc and "#" not in text
-
-
-FORMATS = {"currency": is_currency, "https-url": is_https_url}
+FORMATS: Mapping[str, Callable[[str], bool]] = {"currency": is_currency, "hook-url": is_hook_url}
+# Where the service runs on one machine, so do the receivers.
+OWN_FORMATS: Mapping[str, Callable[[str], bool]] = {**FORMATS, "hook-url": partial(is_hook_url, loopback=True)}
 
 
 class Schema:
     """A JSON Schema, compiled when it is first needed."""
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
+    def __init__(
+        self, schema: Mapping[str, Any], formats: Mapping[str, Callable[[str], bool]] = FORMATS
+    ) -> None:
         self._schema = schema
+        self._formats = formats
 
     def problems(self, value: object, *, under: tuple[str, ...] = ()) -> list[Problem]:
         """Return every problem of a value that sits `under` a path of the body; none if it is valid."""
@@ -94,7 +84,7 @@ class Schema:
         """The compiled schema; raises if it is not valid, or names a format that is not known here."""
         return jsonschema_rs.Draft202012Validator(
             dict(self._schema),
-            formats=FORMATS,
+            formats=dict(self._formats),
             validate_formats=True,
             ignore_unknown_formats=False,
             email_options=EMAIL,
@@ -102,15 +92,16 @@ class Schema:
 
 
 class Intake:
-    """Turns requests for jobs into submissions."""
+    """Turns requests for jobs into submissions; on its own machine it takes that machine's URLs, too."""
 
-    def __init__(self, types: Mapping[str, JobType]) -> None:
+    def __init__(self, types: Mapping[str, JobType], *, own_machine: bool = False) -> None:
+        formats = OWN_FORMATS if own_machine else FORMATS
         self._names = ", ".join(types)
-        self._envelope = Schema(ENVELOPE)
+        self._envelope = Schema(ENVELOPE, formats)
         self._types = {
             name: job_type for job_type in types.values() for name in (job_type.name, *job_type.aliases)
         }
-        self._schemas = {name: Schema(job_type.schema) for name, job_type in types.items()}
+        self._schemas = {name: Schema(job_type.schema, formats) for name, job_type in types.items()}
 
     def read(self, body: Mapping[str, Any], principal: Principal, key_header: str | None) -> Submission:
         """Return the submission that a body asks for.

@@ -24,7 +24,8 @@ KINDS: Mapping[str, str] = {
 FORMATS: Mapping[str, str] = {
     "currency": "an ISO 4217 currency in upper case, such as EUR",
     "email": "an e-mail address, such as name@example.com",
-    "https-url": "an https URL without credentials or a fragment",
+    "hook-url": "an https URL of a public host by its name, on port 443 or 8443, "
+    "without credentials or a fragment",
 }
 # By JSON Schema keyword: what to do, given the keyword's value.
 ADVICE: Mapping[str, Callable[[Any], str]] = {

@@ -58,6 +58,7 @@ class TableNames:
     rate_limits: str
     schedules: str
     queue_metrics: str
+    endpoints: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ def _tables(env: Reader) -> TableNames:
         rate_limits=env.required("RATE_LIMITS_TABLE", table),
         schedules=env.required("SCHEDULES_TABLE", table),
         queue_metrics=env.required("QUEUE_METRICS_TABLE", table),
+        endpoints=env.required("ENDPOINTS_TABLE", table),
     )
 
 

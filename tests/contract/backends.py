@@ -180,6 +180,7 @@ def made_tables(client: Any, prefix: str) -> Tables:
     names = {"JobsTable": "jobs", "IdempotencyKeysTable": "keys"}
     names |= {"QueueControlsTable": "controls", "AuditLogTable": "audit", "RateLimitsTable": "limits"}
     names |= {"SchedulesTable": "schedules", "QueueMetricsTable": "queue-metrics"}
+    names |= {"EndpointsTable": "endpoints"}
     for logical, name in names.items():
         client.create_table(TableName=f"{prefix}-{name}", **table(logical))
     return Tables(*(f"{prefix}-{name}" for name in names.values()))

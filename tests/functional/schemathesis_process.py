@@ -40,7 +40,7 @@ FEW = 5  # requests to an operation that takes nothing: there is only one to mak
 def main(order: dict[str, Any]) -> None:
     """Send them all, whatever fails, and say what came of it."""
     schemathesis.openapi.format("currency", st.sampled_from(["EUR", "USD", "JPY", "KWD"]))
-    schemathesis.openapi.format("https-url", st.just("https://shop.example/done"))
+    schemathesis.openapi.format("hook-url", st.just("https://shop.example/done"))
     schema = schemathesis.openapi.from_url(f"{order['url']}/openapi.json")
     operations = [each.ok() for each in schema.get_all_operations()]
     taking = [each for each in operations if takes(each)]

@@ -161,6 +161,7 @@ SUBMITTED_BY: dict[str, str] = {
     "sms.send": "venues",
     "order.fulfill": "platform",
     "payment.retry": "venues",
+    "webhook.deliver": "venues",
     "payment.payout": "platform",
 }
 

@@ -22,7 +22,7 @@ from local.stack import create_stack
 ROOT = Path(__file__).parents[2]
 NAMES = {
     *("JOBS_TABLE", "IDEMPOTENCY_KEYS_TABLE", "QUEUE_CONTROLS_TABLE", "AUDIT_LOG_TABLE"),
-    *("RATE_LIMITS_TABLE", "SCHEDULES_TABLE", "QUEUE_METRICS_TABLE", "ANALYTICS_BUS"),
+    *("RATE_LIMITS_TABLE", "SCHEDULES_TABLE", "QUEUE_METRICS_TABLE", "ENDPOINTS_TABLE", "ANALYTICS_BUS"),
     *(
         f"{tier}_QUEUE{suffix}_URL"
         for tier in ("MONEY", "COMMUNICATION", "BACKGROUND")

@@ -11,6 +11,7 @@ from chalice.app import Rate, ScheduledEventConfig, SQSEventConfig
 from app import app
 from chalicelib import adapters, wiring
 from chalicelib.aws.clients import Clients
+from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.errors import ProviderError
 from chalicelib.domain.job import JobId
 from chalicelib.domain.policies import Lane, Tier
@@ -19,6 +20,9 @@ from chalicelib.domain.providers import (
     AnalyticsEvent,
     Begun,
     Fulfillment,
+    Hook,
+    HookAnswer,
+    Hooks,
     Intent,
     Mail,
     Mailer,
@@ -38,6 +42,7 @@ from chalicelib.domain.providers import (
 )
 from chalicelib.settings import Settings
 from tests.fakes import ManualClock
+from tests.fakes_endpoints import MemoryEndpointStore
 from tests.front import ENVIRONMENT, Front
 from tests.functional.test_jobs_api import BODY, MAIL
 
@@ -160,6 +165,17 @@ class Warehouse:
         return {"status": 201}
 
 
+class Receiver:
+    """A receiver that takes every event at once."""
+
+    def __init__(self) -> None:
+        self.hooks: list[Hook] = []
+
+    def post(self, hook: Hook, *, deadline: datetime) -> HookAnswer:
+        self.hooks.append(hook)
+        return HookAnswer(204, timedelta(0), None, "", None)
+
+
 @dataclass
 class Both:
     payments: Payments = field(default_factory=Till)
@@ -168,6 +184,8 @@ class Both:
     texts: Texts = field(default_factory=Phone)
     analytics: Analytics = field(default_factory=Bus)
     orders: Orders = field(default_factory=Warehouse)
+    hooks: Hooks = field(default_factory=Receiver)
+    endpoints: EndpointStore = field(default_factory=MemoryEndpointStore)
 
 
 @pytest.fixture

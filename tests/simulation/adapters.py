@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from chalicelib.domain.batch import Stage
 from chalicelib.domain.controls import Controls
+from chalicelib.domain.endpoint import Endpoint, EndpointId
 from chalicelib.domain.errors import StoreRefused, StoreUnsure
 from chalicelib.domain.job import Job, JobId, KeyId, Reason, StageId, State, VenueId
 from chalicelib.domain.keys import Key
@@ -18,6 +19,7 @@ from chalicelib.domain.ratelimit import Admission, Ask, Bucket
 from chalicelib.domain.search import DeadLetter, Partition, Upcoming
 from chalicelib.domain.standing import Need, Standing
 from tests.fakes import MemoryLeases, MemoryStore
+from tests.fakes_endpoints import MemoryEndpointStore
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_operations import MemoryOperationStore
 from tests.fakes_registry import MemoryRegistry
@@ -31,15 +33,12 @@ R = TypeVar("R")
 VISIBILITY = 6 * MINUTE
 
 
-class SimStore:
-    """The store as one process sees it."""
+class Stormy:
+    """Records as one process sees them: what it asks may be refused, and what it is told may be lost."""
 
-    def __init__(self, process: Process, memory: MemoryStore) -> None:
+    def __init__(self, process: Process) -> None:
         self._process = process
         self._world = process.world
-        self._memory = memory
-        self._read_controls = (Controls(), process.now())  # what the batch in hand was read with, and when
-        self.opened: list[StageId] = []
 
     def _single(self, label: str, apply: Callable[[], T]) -> T:
         process, world = self._process, self._world
@@ -66,6 +65,16 @@ class SimStore:
             world.note(process.name, f"! {label} refused")
             raise StoreRefused
         return apply()
+
+
+class SimStore(Stormy):
+    """The store as one process sees it."""
+
+    def __init__(self, process: Process, memory: MemoryStore) -> None:
+        super().__init__(process)
+        self._memory = memory
+        self._read_controls = (Controls(), process.now())  # what the batch in hand was read with, and when
+        self.opened: list[StageId] = []
 
     def _each(self, label: str, items: Sequence[T], apply: Callable[[T], R], unsure: R) -> list[R]:
         """Apply, refuse or lose each item by itself; a crash may come between any two."""
@@ -405,6 +414,25 @@ class SimQueue:
 
     def ping(self) -> None:
         pass
+
+
+class SimEndpoints(Stormy):
+    """The endpoints as one process sees them."""
+
+    def __init__(self, process: Process, memory: MemoryEndpointStore) -> None:
+        super().__init__(process)
+        self._memory = memory
+        self.new_secret = memory.new_secret
+        self.remove, self.page = memory.remove, memory.page  # no job asks for these
+
+    def add(self, endpoint: Endpoint, entry: Entry | None = None) -> bool:
+        return self._single("endpoint write", lambda: self._memory.add(endpoint, entry))
+
+    def load(self, venue_id: VenueId, endpoint_id: EndpointId) -> Endpoint | None:
+        return self._read("endpoint read", lambda: self._memory.load(venue_id, endpoint_id))
+
+    def swap(self, before: Endpoint, after: Endpoint, entry: Entry | None = None) -> bool:
+        return self._single("endpoint write", lambda: self._memory.swap(before, after, entry))
 
 
 class SimInbox:

@@ -32,6 +32,8 @@ NAMES = {  # of the I/O points, in the order in which a job comes by them
     "load_batch": "read the batch",
     "reserve": "ask the limiter",
     "save claim": "save the claim",
+    "endpoint read": "read the endpoint",
+    "endpoint write": "write the endpoint",
     "provider read": "read at the provider",
     "save begun": "save `begun`",
     "provider call": "the provider's effect",

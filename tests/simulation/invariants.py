@@ -13,7 +13,7 @@ from chalicelib.domain.controls import Controls, Scope
 from chalicelib.domain.job import AT_REST, TERMINAL, Job, JobId, KeyId, Reason, StageId, State
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import Key
-from chalicelib.domain.notice import DELIVERY
+from chalicelib.domain.notice import DELIVERY, EVENTS
 from chalicelib.domain.operation import Status
 from chalicelib.domain.policies import TIERS, TIMING, EffectClass, Tier
 from chalicelib.domain.ports import Change, Entry, KeyTaken, SaveResult
@@ -320,8 +320,8 @@ class Watch:
         """Check that each end of a job with a callback is told once, and none of a job without."""
         told: dict[JobId, list[tuple[str, str]]] = {}
         for job in store.jobs.values():
-            if job.type == DELIVERY:
-                data = job.payload or store.payloads[job.id]
+            data = job.payload or store.payloads.get(job.id, {})
+            if job.type == DELIVERY and data["event"] in EVENTS.values():
                 about = JobId(data["payload"]["jobId"])
                 told.setdefault(about, []).append((data["event"], data["eventId"]))
         for job in store.jobs.values():

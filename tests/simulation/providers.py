@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from chalicelib.domain.claim import Leave
+from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.jobtype import Facts, JobType, Work
@@ -20,6 +21,8 @@ from chalicelib.domain.providers import (
     AnalyticsEvent,
     Begun,
     Fulfillment,
+    Hook,
+    HookAnswer,
     Intent,
     Mail,
     Money,
@@ -34,6 +37,7 @@ from chalicelib.domain.providers import (
     Transaction,
 )
 from chalicelib.jobtypes import discover
+from tests.fakes_endpoints import MemoryEndpointStore
 from tests.simulation.world import HOUR, MINUTE, SECOND, Process, World
 
 CALL = timedelta(seconds=10)
@@ -58,6 +62,7 @@ class Provided:
     forbidden: dict[JobId, int] = field(default_factory=dict)  # cancelled: no call may start
     intents: dict[str, "SimIntent"] = field(default_factory=dict)
     keys: dict[str, "Answer"] = field(default_factory=dict)
+    endpoints: MemoryEndpointStore = field(default_factory=MemoryEndpointStore)
     held: set[tuple[JobId, int]] = field(default_factory=set)  # jobs and fences of runs that were held back
 
     def effect(self, job_id: JobId, known_by: str) -> None:
@@ -511,10 +516,23 @@ class SimOrders(SimReceiver):
         return {"status": 201}
 
 
+class SimHooks(SimReceiver):
+    """Whoever a webhook goes to: it takes the same id once, and says nothing when it fails."""
+
+    def post(self, hook: Hook, *, deadline: datetime) -> HookAnswer:
+        try:
+            self.deliver(JobId(hook.id), hook.id, deadline=deadline)
+        except TurnedAway:
+            return HookAnswer(429, timedelta(0), timedelta(seconds=7), "", None)
+        return HookAnswer(204, timedelta(0), None, "", None)
+
+
 class SimProviders:
     """Every provider, as one process calls it."""
 
-    def __init__(self, process: Process, provided: Provided) -> None:
+    def __init__(self, process: Process, provided: Provided, endpoints: EndpointStore) -> None:
+        self.endpoints = endpoints
+        self.hooks = SimHooks(process, provided)
         self.payments = self.payouts = SimPayments(process, provided)
         self.mailer = SimMailer(process, provided)
         self.texts = SimTexts(process, provided)
@@ -567,6 +585,18 @@ def run_retry(work: Work, providers: Providers) -> Outcome:
     payments = cast(SimProviders, providers).payments
     retries = SimRetries(payments.process, payments.provided, work.job.id)
     return discover()["payment.retry"].run(work, cast(Providers, SimpleNamespace(payments=retries)))
+
+
+def noting_held_back(job_type: JobType) -> JobType:
+    """Return a job type of which the providers hear when a run of it is held back."""
+
+    def run(work: Work, providers: Providers) -> Outcome:
+        outcome = job_type.run(work, providers)
+        if isinstance(outcome, HeldBack):
+            cast(SimProviders, providers).receiver.provided.held.add((work.job.id, work.job.fence))
+        return outcome
+
+    return replace(job_type, run=run)
 
 
 def _natural(facts: Facts) -> tuple[object, ...]:

@@ -24,6 +24,7 @@ from tests.fakes import MemoryLeases
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_registry import MemoryRegistry
 from tests.simulation.adapters import (
+    SimEndpoints,
     SimInbox,
     SimLeases,
     SimLimiter,
@@ -34,7 +35,16 @@ from tests.simulation.adapters import (
 )
 from tests.simulation.invariants import Answered, Watch, WatchedStore
 from tests.simulation.operators import Operators
-from tests.simulation.providers import DELIVER, MINT, RETRY_PAYMENT, WEBHOOK, Provided, SimProviders, Violation
+from tests.simulation.providers import (
+    DELIVER,
+    MINT,
+    RETRY_PAYMENT,
+    WEBHOOK,
+    Provided,
+    SimProviders,
+    Violation,
+    noting_held_back,
+)
 from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, World
 
 VENUE = VenueId("venue-1")
@@ -42,6 +52,7 @@ OTHERS = [
     *(discover()[name] for name in ("payment.refund", "payment.payout", "analytics.track", "order.fulfill")),
     discover()["sms.send"],
     RETRY_PAYMENT,
+    noting_held_back(discover()["webhook.deliver"]),
 ]
 _NAMED = {each.name for each in OTHERS}
 # By a class its own type, by name the others of that class; a seed names one of these and a number.
@@ -51,7 +62,7 @@ TYPES: Mapping[str, JobType] = {
 }
 # So little that two jobs are too much at once; the express lane finds room all the same.
 TIGHT = {group: replace(limit, concurrent=1, burst=2, per_second=0.5) for group, limit in LIMITS.items()}
-NAMED_BY = ("orderId", "to", "transactionId", "targetId", "paymentIntentId", "period")  # what jobs differ in
+NAMED_BY = ("orderId", "to", "transactionId", "targetId", "paymentIntentId", "period", "eventId")  # they differ
 CALLBACK = "https://shop.example/done"
 TOLD = 0.3  # of the schedules have callers who want to be told
 DELAYS = (0, 0, 0, 0, 5 * SECOND, 14 * MINUTE, 20 * MINUTE, 3 * HOUR)
@@ -93,7 +104,7 @@ class Schedule:
         self._told = random.Random(f"{self.world.seed} callbacks")
         self._callbacks = number % 4 > 1 if aim else self._told.random() < TOLD
         self.job_type = TYPES[kind]
-        self.types = {self.job_type.name: self.job_type, DELIVER.name: DELIVER}
+        self.types = {DELIVER.name: DELIVER, self.job_type.name: self.job_type}
         self.provided = Provided(self.world, self._leased)
         self.watch = Watch(self.world, self.provided, self.types, self.job_type)
         self.store = WatchedStore(self.watch, self._tick_for)
@@ -418,7 +429,7 @@ class Schedule:
             store=SimStore(process, self.store),
             registry=SimRegistry(process, self.registry),
             queue=SimQueue(process, self.queues),
-            providers=SimProviders(process, self.provided),
+            providers=SimProviders(process, self.provided, SimEndpoints(process, self.provided.endpoints)),
             types=self.types,
             clock=process,
             chance=process,

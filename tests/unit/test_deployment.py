@@ -23,6 +23,7 @@ SOURCES = {"lambda:ListEventSourceMappings", "lambda:UpdateEventSourceMapping"}
 UNBOUNDED = {"lambda:ListEventSourceMappings"}
 STRIPE, SES = {"secretsmanager:GetSecretValue"}, {"ses:SendEmail", "ses:SendRawEmail"}
 BUS, TWILIO = {"events:PutEvents"}, {"secretsmanager:GetSecretValue"}
+ENDPOINTS = {"dynamodb:GetItem", "dynamodb:PutItem"}
 MAY: dict[str, set[str]] = {
     "api_handler": {
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
@@ -34,8 +35,8 @@ MAY: dict[str, set[str]] = {
     "consume_money_express": CONSUMES | STRIPE,
     "consume_communication": CONSUMES | SES | TWILIO,
     "consume_communication_express": CONSUMES | SES | TWILIO,
-    "consume_background": CONSUMES | BUS,
-    "consume_background_express": CONSUMES | BUS,
+    "consume_background": CONSUMES | BUS | ENDPOINTS,
+    "consume_background_express": CONSUMES | BUS | ENDPOINTS,
     "dispatch": {
         *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:PartiQLDelete"),  # batches of all or nothing

@@ -9,6 +9,7 @@ from pynamodb.models import Model
 from chalicelib.aws.tables import (
     AuditRecord,
     ControlRecord,
+    EndpointRecord,
     JobRecord,
     KeyRecord,
     LimitRecord,
@@ -26,6 +27,7 @@ MODELS: Mapping[str, type[Model]] = {
     "RateLimitsTable": LimitRecord,
     "SchedulesTable": ScheduleRecord,
     "QueueMetricsTable": MetricRecord,
+    "EndpointsTable": EndpointRecord,
 }
 RESOURCES: dict[str, Any] = template()["Resources"]
 
@@ -75,7 +77,9 @@ def test_table_is_on_demand_encrypted_and_recoverable(logical: str) -> None:
     assert RESOURCES[logical]["DeletionPolicy"].startswith("Retain")
 
 
-@pytest.mark.parametrize("logical", ["JobsTable", "IdempotencyKeysTable", "AuditLogTable", "SchedulesTable"])
+@pytest.mark.parametrize(
+    "logical", ["JobsTable", "IdempotencyKeysTable", "AuditLogTable", "SchedulesTable", "EndpointsTable"]
+)
 def test_table_that_nothing_brings_back_is_protected(logical: str) -> None:
     assert TABLES[logical]["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}
     assert template()["Parameters"]["DeletionProtection"]["Default"] == "true"
