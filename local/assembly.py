@@ -28,6 +28,7 @@ from local.standins.twilio_face import TOKEN as TWILIO_TOKEN
 SENDER = "tickets@queue-service.test"
 ORDER_TOKEN = "order_local"  # noqa: S105 - the stand-in's
 TWILIO_ACCOUNT = f"AC{0:032x}"  # the stand-in's
+STRIPE_WEBHOOK_SECRET = "whsec_local"  # noqa: S105 - the stand-in's
 STRIPE_KEY = "sk_test_local"  # the stand-in's; no real account has it
 
 
@@ -58,6 +59,7 @@ def assembled(options: Options, api: Api, report: Report) -> Iterator[Endpoints]
                 state=state / "stand-ins.sqlite",
                 ses=environment["AWS_ENDPOINT_URL"],
                 twilio_webhook=f"{api.url}/v1/callbacks/twilio",
+                stripe_webhook=(f"{api.url}/v1/callbacks/stripe", STRIPE_WEBHOOK_SECRET),
             )
         )
         os.environ.update(environment | _settings(options, api.url, stand_ins))
@@ -116,6 +118,7 @@ def _settings(options: Options, url: str, stand_ins: StandIns) -> dict[str, str]
         "JWT_SECRET": signing_secret(options.directory),
         "STRIPE_SECRET_KEY": STRIPE_KEY,
         "STRIPE_API_BASE": stand_ins.url,
+        "STRIPE_WEBHOOK_SECRET": STRIPE_WEBHOOK_SECRET,
         "SES_SENDER": SENDER,
         "ORDER_SERVICE_URL": stand_ins.orders_url,
         "ORDER_SERVICE_TOKEN": ORDER_TOKEN,

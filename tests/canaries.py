@@ -56,6 +56,15 @@ PAYMENTS: Sequence[Mapping[str, Any]] = (
     {**PAYMENT, "paymentMethod": "pm_card_chargeDeclinedInsufficientFunds"},
     {**PAYMENT, "paymentMethod": "pm_card_authenticationRequired"},
 )
+RETRIES: Sequence[Mapping[str, Any]] = (
+    {"paymentIntentId": f"pi_{MARK}", "paymentMethod": f"pm_{MARK}"},
+    {"paymentIntentId": f"pi_missing_{MARK}", "paymentMethod": "pm_card_visa"},
+)
+PAYOUTS: Sequence[Mapping[str, Any]] = (
+    {"amount": AMOUNT, "currency": "EUR", "period": f"2026-{MARK}", "destination": f"acct_{MARK}"},
+    {"amount": AMOUNT, "currency": "EUR", "payoutId": PERSON},
+    {"amount": AMOUNT, "currency": "EUR", "period": PERSON, "destination": f"acct_missing_{MARK}"},
+)
 SCHEDULE: Mapping[str, Any] = {
     "name": "Every night",
     "cronExpression": "30 2 * * *",
@@ -137,6 +146,8 @@ class Walk:
 
     def _submit(self) -> list[str]:
         bodies = [{"type": "payment.process", "data": data, **REST} for data in PAYMENTS]
+        bodies += [{"type": "payment.retry", "data": data, **REST} for data in RETRIES]
+        bodies += [{"type": "payment.payout", "data": data, **REST} for data in PAYOUTS]
         bodies += [{"type": name, "data": MAILING, **REST} for name in ("email.send", "email", CLUMSY)]
         large = {**MAILING, "data": {**MAILING["data"], "reason": f"{PERSON} " * 20}}
         bodies += [{"type": "email.send", "data": large, **REST}]
@@ -261,6 +272,8 @@ class Walk:
             f"bearer {MARK * 600}.a.b",
         ):
             self.ask("GET", "/v1/jobs/job_1", Authorization=header)
+        for signature in (f"t=1,v1={MARK}", f"{MARK}", ""):
+            self.ask("POST", "/v1/callbacks/stripe", {"who": PERSON}, Stripe_Signature=signature)
 
     def _bad_questions(self) -> None:
         for path in (

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from local.standins.books import Books
+from local.standins.callbacks import Callbacks
 from local.standins.faults import BadOrder, Faults, Mode, Provider
 from local.standins.listener import Listener
 from local.standins.orders_face import PATH, OrdersFace
@@ -22,13 +23,17 @@ def _system_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _nobody(_: dict[str, Any]) -> None:
+    """Tell nobody."""
+
+
 class StandIns:
     """The stand-ins, from `start` to `stop` or as a context; `url` is Stripe's face, `ses_url` that of SES.
 
     Every port answers everything; there are several so that one provider's can be closed without the others'.
     State is in the file, or in memory. `ses` is the base URL of the SES behind the relay, `twilio_webhook`
-    where texts to our number are told. `now` is the clock that keys age by. Raises OSError when a port is
-    taken.
+    where texts to our number are told, `stripe_webhook` where Stripe tells what has changed and the secret
+    that it signs with. `now` is the clock that keys age by. Raises OSError when a port is taken.
     """
 
     def __init__(
@@ -39,11 +44,14 @@ class StandIns:
         state: Path | None = None,
         ses: str | None = None,
         twilio_webhook: str | None = None,
+        stripe_webhook: tuple[str, str] | None = None,
         now: Callable[[], datetime] = _system_now,
     ) -> None:
         self._books = Books(str(state) if state else ":memory:")
         self._faults = Faults()
-        self._stripe = StripeFace(self._books, self._faults, now)
+        self._callbacks = Callbacks(*stripe_webhook, now) if stripe_webhook else None
+        tell = self._callbacks.tell if self._callbacks else _nobody
+        self._stripe = StripeFace(self._books, self._faults, now, tell)
         self._ses = SesFace(self._books, self._faults, now, ses)
         self._orders = OrdersFace(self._books, self._faults, now)
         self._telling = Telling(TOKEN)
@@ -93,6 +101,8 @@ class StandIns:
     def stop(self) -> None:
         """End every connection and thread, and close the file."""
         self._telling.stop()
+        if self._callbacks:
+            self._callbacks.stop()
         for listener in self._listeners.values():
             listener.stop()
         self._books.close()

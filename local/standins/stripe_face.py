@@ -34,10 +34,17 @@ CALLS_WITH_EFFECT = (*ANY_CALL, Mode.TIMEOUT_BEFORE, Mode.TIMEOUT_AFTER)
 class StripeFace:
     """Answers requests under /v1/."""
 
-    def __init__(self, books: Books, faults: Faults, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        books: Books,
+        faults: Faults,
+        now: Callable[[], datetime],
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
         self._books = books
         self._faults = faults
         self._now = now
+        self._tell = tell  # who is to know that an intent has moved on by itself
         self._intents = Intents(books, faults, now)
         self._refunds = Refunds(books, faults, now)
         self._payouts = Payouts(books, faults, now)
@@ -72,9 +79,11 @@ class StripeFace:
             return Answer(400, {"error": "action is one of: succeed, fail."})
         try:
             with self._books.change():
-                return Answer(200, self._intents.act(str(order.get("paymentIntentId")), action == "succeed"))
+                intent = self._intents.act(str(order.get("paymentIntentId")), action == "succeed")
         except Refusal as refusal:
             return refusal.answer
+        self._tell(intent)
+        return Answer(200, intent)
 
     def _read(self, request: Request, pause: float) -> Answer:
         time.sleep(pause)

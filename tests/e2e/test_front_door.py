@@ -15,6 +15,7 @@ import pytest
 
 from local.identity import signing_secret
 from local.options import ROOT
+from local.rest import Client
 from tests.e2e.stacks import PATIENCE, RunningStack, await_state, processes_of
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
@@ -226,3 +227,17 @@ def test_the_demo_fails_when_the_ledger_shows_a_charge_too_many(tmp_path: Path) 
     assert sale.returncode == 1
     assert "DO NOT agree" in sale.stdout
     assert re.search(r"job_\w+ \(\S+\) is completed and has 2 x", sale.stdout)
+
+
+def test_what_the_bank_settles_later_completes_by_stripes_callback(stack: RunningStack) -> None:
+    """A poll would come after five minutes, which is longer than this test waits."""
+    client, stripe = stack.client(), Client(stack.endpoints["providers"]["stripe"])
+    data = {**PAYMENT["data"], "paymentMethod": "pm_usBankAccount_processing", "orderId": "settled-later"}
+    job_id = client.post("/v1/jobs", {**PAYMENT, "data": data}).body["jobId"]
+    waiting = await_state(client, job_id, "retrying")
+    assert waiting["result"]["status"] == "processing"
+    acted = stripe.post("/_act", {"paymentIntentId": waiting["result"]["paymentIntentId"], "action": "succeed"})
+    assert acted.status == 200
+    assert await_state(client, job_id, "completed")["result"]["status"] == "succeeded"
+    client.close()
+    stripe.close()

@@ -29,6 +29,7 @@ from chalicelib.http import errors
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers import stripe_account
 from chalicelib.providers.stripe_payments import StripePayments
+from chalicelib.providers.stripe_payouts import StripePayouts
 from chalicelib.service import manage, problems, read, sending, submit
 from chalicelib.worker import FunctionFailed
 from local.standins import StandIns
@@ -93,8 +94,11 @@ class House:
         self.journal = LoudJournal(style)
         clock = ManualClock()
         self.payments = StripePayments(told(STRIPE_KEY), clock, api_base=stand_ins.url)
+        self.payouts = StripePayouts(told(STRIPE_KEY), clock, api_base=stand_ins.url)
         mailer = SesMailer(RudeSes(), "tickets@sender.example", clock)
-        providers = cast(Providers, SimpleNamespace(payments=self.payments, mailer=mailer))
+        providers = cast(
+            Providers, SimpleNamespace(payments=self.payments, payouts=self.payouts, mailer=mailer)
+        )
         self.front = Front(types=types(), clock=clock, journal=self.journal, providers=providers)
         self.sent: list[str] = []
         self.walk = Walk(self.front.client, self._token, self._consume, self._broken)
@@ -122,6 +126,11 @@ class House:
             },
             self.walk,
         )
+
+    def close(self) -> None:
+        """Close the connections to Stripe."""
+        self.payments.close()
+        self.payouts.close()
 
     def _token(self, role: str) -> str:
         return self.front.token(role, sub="user-1" if role == "user" else "caller-1")
@@ -160,7 +169,7 @@ class House:
 def house(stand_ins: StandIns) -> Iterator[House]:
     made = House(stand_ins)
     yield made
-    made.payments.close()
+    made.close()
     wiring.install(None)
 
 
@@ -174,6 +183,7 @@ def test_no_canary_is_found_anywhere(house: House) -> None:
     assert {(job.state, job.reason) for job in jobs} >= {("completed", None), ("failed", "refused")}
     codes = {attempt.code for job in jobs for attempt in job.history}
     assert codes >= {"message_rejected", "provider_failed", "insufficient_funds", "resource_missing"}
+    assert {"payment.retry", "payment.payout"} <= {job.type for job in jobs if job.history}
     assert set(house.journal.actions()) >= {
         *("accepted", "claimed", "moved", "run_failed", "poison", "cancel", "retry", "resolve_failed", "clone"),
         *("promote", "create_schedule", "delete_schedule", "emergency_stop", "resume", "request_failed"),
@@ -187,7 +197,7 @@ def test_what_a_person_reads_at_a_terminal_holds_none_either(stand_ins: StandIns
     house = House(stand_ins, "pretty")
     assert house.go() == []
     assert "run_failed" in house.journal.written.getvalue()
-    house.payments.close()
+    house.close()
     wiring.install(None)
 
 

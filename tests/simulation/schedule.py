@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from chalicelib.domain.policies import TIMING, Lane, Tier
 from chalicelib.domain.ports import Received
 from chalicelib.domain.ratelimit import LIMITS
 from chalicelib.jobtypes import discover
+from chalicelib.service.callbacks import Callbacks
 from chalicelib.service.dispatch import Dispatch
 from chalicelib.service.execute import Execute
 from chalicelib.service.submit import Accepted, Submission, Submit
@@ -172,6 +174,7 @@ class Schedule:
         else:
             self._clients()
             self._batches()
+            self._call_back()
             self.operators.prepare(often=self.world.chance.random() < 0.2)
             if self._callbacks and self._told.random() < 0.2:
                 self.world.at(self._told.choice((20 * MINUTE, 26 * HOUR)), self.operators.resolve_parked)
@@ -297,6 +300,36 @@ class Schedule:
             body = encode(Hint(job.id, job.venue_id))
             self.watch.strays.add(body)
             self.queues.put(job.tier, job.lane, body)
+
+    def _call_back(self) -> None:
+        """Sometimes let a vendor call back, at any time and about any job, often more than once."""
+        # Drawn apart, so that the schedules in which nobody calls stay as they are.
+        chance = random.Random(f"{self.world.seed} calls")
+        if chance.random() < 0.7:
+            return
+        for _ in range(chance.choice((1, 3, 10))):
+            when = chance.choice((SECOND, 20 * SECOND, 2 * MINUTE, 9 * MINUTE, 2 * HOUR, 25 * HOUR))
+            for at in (when, when + chance.choice((0, 50, 500))):
+                self.world.at(at, lambda: self._called_back(chance))
+
+    def _called_back(self, chance: random.Random) -> None:
+        if not self.store.jobs:
+            return
+        job_id = chance.choice(list(self.store.jobs))
+        process = self._process("api")
+        use_case = Callbacks(
+            store=SimStore(process, self.store),
+            queue=SimQueue(process, self.queues),
+            types=self.types,
+            clock=process,
+            journal=process,
+        )
+
+        def call() -> None:
+            with suppress(QueueServiceError):
+                use_case.bring_forward(job_id, "vendor")
+
+        process.start(call)
 
     def _submit_each(self, data: Sequence[dict[str, Any]], given: str | None, tries: int) -> None:
         process = self._process("api")

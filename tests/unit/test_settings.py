@@ -58,6 +58,8 @@ BAD: list[tuple[str, str]] = [
     ("STRIPE_SECRET_KEY", "sk_test with spaces"),
     ("STRIPE_SECRET_KEY_ARN", "not-an-arn"),
     ("STRIPE_API_BASE", "localhost:1234"),
+    ("STRIPE_WEBHOOK_SECRET", "whsec_ with spaces"),
+    ("STRIPE_WEBHOOK_SECRET_ARN", "not-an-arn"),
     ("SES_SENDER", "nobody"),
     ("ANALYTICS_BUS", "a bus"),
     ("TWILIO_ACCOUNT_SID", "AC1"),
@@ -141,6 +143,15 @@ def test_stripe_is_configured_by_its_key_or_where_its_key_is() -> None:
     assert by_arn.secret_key.arn == ARN
     with pytest.raises(SettingsError, match="STRIPE_SECRET_KEY must not be set"):
         Settings.from_env({**ENVIRONMENT, "STRIPE_SECRET_KEY": "sk", "STRIPE_SECRET_KEY_ARN": ARN})
+
+
+def test_callbacks_are_let_in_by_a_secret_or_where_it_is() -> None:
+    assert Settings.from_env(ENVIRONMENT).signing_secrets == {}
+    by_value = Settings.from_env({**ENVIRONMENT, "STRIPE_WEBHOOK_SECRET": "whsec_1"})
+    assert by_value.signing_secrets["stripe"].value == "whsec_1"
+    assert "whsec_1" not in repr(by_value)
+    by_arn = Settings.from_env({**PROD, "STRIPE_WEBHOOK_SECRET_ARN": ARN})
+    assert by_arn.signing_secrets["stripe"].arn == ARN
 
 
 def test_secrets_are_left_out_of_what_settings_print() -> None:
