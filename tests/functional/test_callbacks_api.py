@@ -100,6 +100,15 @@ def test_an_event_brings_the_poll_of_its_job_forward(front: Front) -> None:
     assert job.next_look == front.clock.now() + timedelta(minutes=5)
 
 
+def test_a_callback_costs_one_read_at_most_one_write_and_one_message(front: Front) -> None:
+    left_by(front, Pending({"status": "processing"}))
+    for calls in ({"load_batch": 1, "save_many": 1}, {"load_batch": 1}):
+        faulty(front).calls.clear()
+        call(front, event())
+        assert faulty(front).calls == calls
+        assert sent(front) == 1
+
+
 def test_an_event_that_says_succeeded_settles_nothing(front: Front) -> None:
     before = left_by(front, Pending({"status": "processing"}))
     call(front, event())
