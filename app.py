@@ -15,6 +15,7 @@ from chalicelib.http import (
     batches,
     bulk,
     callbacks_stripe,
+    callbacks_twilio,
     control,
     dead_letters,
     docs,
@@ -49,6 +50,7 @@ app.register_blueprint(dead_letters.routes, url_prefix="/v1")
 app.register_blueprint(audit.routes, url_prefix="/v1")
 app.register_blueprint(suppressions.routes, url_prefix="/v1")
 app.register_blueprint(callbacks_stripe.routes, url_prefix="/v1")
+app.register_blueprint(callbacks_twilio.routes, url_prefix="/v1")
 app.register_blueprint(metrics.routes, url_prefix="/v1")
 app.register_blueprint(metrics.at_the_root)
 app.register_blueprint(health.routes)

@@ -29,6 +29,7 @@ from chalicelib.service.limits import Limits
 from chalicelib.service.listing import Listing
 from chalicelib.service.manage import Manage
 from chalicelib.service.operations import Operations
+from chalicelib.service.opt_outs import OptOuts
 from chalicelib.service.rate_limits import RateLimits
 from chalicelib.service.read import Read
 from chalicelib.service.run_operations import RunOperations
@@ -68,6 +69,7 @@ class Service:
     suppressions: LookAfterSuppressions
     watch: Watch
     callbacks: Callbacks
+    opt_outs: OptOuts
     seals: Mapping[str, Seal]  # by vendor; one without a secret is not there
     execute: Execute
     dispatch: Dispatch
@@ -131,6 +133,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         suppressions=_suppressions(adapters),
         watch=watch(settings, adapters, types),
         callbacks=_callbacks(adapters, types, timing),
+        opt_outs=OptOuts(adapters.suppressions, clock=clock, chance=adapters.chance, journal=journal),
         seals=_seals(settings, adapters),
         execute=_execute(adapters, types, timing),
         dispatch=_dispatch(adapters, types, timing),

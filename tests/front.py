@@ -60,6 +60,12 @@ ENVIRONMENT: Mapping[str, str] = {
 }
 
 SIGNED = {"STRIPE_WEBHOOK_SECRET": "whsec_the_first"}  # what vendors sign their callbacks with
+TWILIO = {  # with which it signs its own, too
+    "TWILIO_ACCOUNT_SID": f"AC{0:032x}",
+    "TWILIO_AUTH_TOKEN": "twilio_the_first",
+    "TWILIO_PHONE": "+15005550006",
+    "PUBLIC_BASE_URL": "https://queue.example",
+}
 MANY_REQUESTS = {
     "RATE_LIMIT_MAX_REQUESTS": "1000000"
 }  # time stands still in the tests; those of limits set theirs

@@ -1,8 +1,9 @@
 """Calling back: what a vendor's word that something has changed makes of a job. It never settles one."""
 
+from dataclasses import replace
 from datetime import datetime
 
-from chalicelib.domain.job import Job, promote
+from chalicelib.domain.job import Job, State, promote
 from chalicelib.domain.policies import Policy
 from chalicelib.domain.steer import WAITING
 
@@ -18,3 +19,13 @@ def called_back(job: Job, policy: Policy, *, now: datetime) -> Job | None:
     if job.next_attempt_at <= now + policy.timing.clock_skew:
         return None
     return promote(job, policy, now=now)
+
+
+def named(job: Job, handle: str) -> Job | None:
+    """Let a parked job know the provider's object, so that who resolves it sees that the provider has it.
+
+    None for every other job: one that runs learns it from its own call, and one that has ended stays as it is.
+    """
+    if job.state is not State.PARKED or job.handle is not None:
+        return None
+    return replace(job, version=job.version + 1, handle=handle)

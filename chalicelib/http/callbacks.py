@@ -51,8 +51,19 @@ def received() -> Response:
 SCHEMAS = {"Received": record({"received": {"type": "boolean", "const": True}})}
 
 
+RECEIVED = Answer("It was received; whether there was anything to do is not said.", ref("Received"))
+
+
 def described(
-    name: str, vendor: str, header: str, *, about: str, body: Shape, media: str = "application/json"
+    name: str,
+    vendor: str,
+    header: str,
+    *,
+    about: str,
+    body: Shape,
+    media: str = "application/json",
+    parameters: tuple[Parameter, ...] = (),
+    answer: Answer = RECEIVED,
 ) -> Operation:
     """Return the row of a vendor's callback, whose signature stands in this header."""
     return Operation(
@@ -69,9 +80,8 @@ def described(
             Parameter(
                 header, "header", {"type": "string"}, f"{vendor}'s signature of the body.", required=True
             ),
+            *parameters,
         ),
-        answers={
-            200: Answer("It was received; whether there was anything to do is not said.", ref("Received"))
-        },
+        answers={200: answer},
         refusals=(503,),
     )

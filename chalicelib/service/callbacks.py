@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from threading import Lock
 
-from chalicelib.domain.callback import called_back
+from chalicelib.domain.callback import called_back, named
 from chalicelib.domain.errors import QueueServiceError, StoreUnsure
 from chalicelib.domain.job import JobId
 from chalicelib.domain.jobtype import JobType
@@ -57,6 +57,19 @@ class Callbacks:
             case Unsure():
                 raise StoreUnsure
         return False
+
+    def name_object(self, job_id: str, handle: str, vendor: str) -> bool:
+        """Let a parked job know the vendor's object, and say whether it did not know; any text may be sent.
+
+        One read and at most one write. Raises StoreRefused.
+        """
+        found, _ = self._store.load_batch([JobId(job_id)])
+        job = found.get(JobId(job_id))
+        after = named(job, handle) if job is not None else None
+        if job is None or after is None or not isinstance(write(self._store, [Change(job, after)])[0], Saved):
+            return False
+        self._journal.note("object_named", jobId=job.id, type=job.type, vendor=vendor, handle=handle)
+        return True
 
 
 class Seal:

@@ -19,7 +19,7 @@ from chalicelib.domain.job import JobId, State, UserId
 from chalicelib.domain.operation import Status
 from chalicelib.domain.policies import Role
 from chalicelib.jobtypes import discover
-from tests.front import OTHER, OWN, Front
+from tests.front import OTHER, OWN, TWILIO, Front
 
 VENUES = {"own": OWN, "other": OTHER, "none": None}
 
@@ -147,11 +147,13 @@ ROUTES: dict[tuple[str, str], object] = {
     ("GET", "/v1/suppressions"): "admin",
     ("DELETE", "/v1/suppressions/{suppression_id}"): "admin",
     ("POST", "/v1/callbacks/stripe"): "signed",
+    ("POST", "/v1/callbacks/twilio"): "signed",
     ("GET", "/health"): "public",
     ("GET", "/ready"): "public",
     ("GET", "/openapi.json"): "public",
     ("GET", "/docs"): "public",
 }
+FORMS = {"/v1/callbacks/twilio": "application/x-www-form-urlencoded"}
 # Who may submit which job type (section 6 of the contract).
 SUBMITTED_BY: dict[str, str] = {
     "payment.process": "venues",
@@ -172,7 +174,7 @@ CELLS = list(product(Role, VENUES))
 
 @pytest.fixture
 def front() -> Iterator[Front]:
-    yield Front(types=TYPES)
+    yield Front(types=TYPES, environment=TWILIO)
     wiring.install(None)
 
 
@@ -412,7 +414,7 @@ def test_a_vendors_callback_is_let_in_by_its_signature_alone(
     front: Front, role: Role, method: str, path: str
 ) -> None:
     for token in ({}, {"Authorization": f"Bearer {front.token(role)}"}):
-        headers = {"Content-Type": "application/json", **token}
+        headers = {"Content-Type": FORMS.get(path, "application/json"), **token}
         response = front.client.http.request(method, path, headers=headers, body=b"{}")
         assert (response.status_code, response.json_body["error"]) == (400, "signature_invalid")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.jobtypes import discover
-from tests.front import Front
+from tests.front import TWILIO, Front
 from tests.functional.openapi_tools import NotInstalled, python, run, served
 
 FULL = os.environ.get("QS_FULL") == "1"
@@ -25,7 +25,7 @@ def tools() -> Path:
 
 @pytest.fixture
 def front() -> Front:
-    return Front()
+    return Front(environment=TWILIO)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Which packages from outside the standard library each part may import.
 MAY_USE: dict[str, set[str]] = {
     "app": {"chalice"},
-    "http": {"chalice", "jwt", "prometheus_client"},
+    "http": {"chalice", "jwt", "prometheus_client", "twilio"},
     "worker": set(),
     "wiring": set(),
     "watching": set(),
