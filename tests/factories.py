@@ -7,6 +7,7 @@ from typing import Any
 
 from chalicelib.domain import keys
 from chalicelib.domain.claim import Claimed, claim
+from chalicelib.domain.endpoint import Endpoint, EndpointId, Secret
 from chalicelib.domain.job import Accepting, ClaimId, Job, JobId, KeyId, UserId, VenueId, accept
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import RETRY, TIMING, EffectClass, Policy, Tier, Timing
@@ -82,3 +83,19 @@ def a_running_job(policy: Policy | None = None, *, now: datetime = START, **fiel
     )
     assert isinstance(verdict, Claimed)
     return replace(verdict.job, **fields)
+
+
+def an_endpoint(**changes: Any) -> Endpoint:
+    """Return a webhook endpoint just made."""
+    made = Endpoint(
+        id=EndpointId("ep_1"),
+        venue_id=VENUE,
+        url="https://hooks.example/",
+        description="",
+        secrets=(Secret("whsec_bmV3"),),
+        created_at=START,
+        created_by="admin-1",
+        updated_at=START,
+        updated_by="admin-1",
+    )
+    return replace(made, **changes)

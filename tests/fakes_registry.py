@@ -5,11 +5,21 @@ from collections import Counter
 from collections.abc import Collection
 from datetime import datetime
 
+from chalicelib.domain.endpoint import Endpoint, EndpointId
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.ports import Entry
 from chalicelib.domain.quiet import QuietHours
-from chalicelib.domain.standing import Address, AtEndpoint, Channel, Need, QuietAt, Standing, ToAddress
+from chalicelib.domain.standing import (
+    Address,
+    AtEndpoint,
+    Channel,
+    Need,
+    QuietAt,
+    SignedFor,
+    Standing,
+    ToAddress,
+)
 from chalicelib.domain.suppression import Place, Suppression
 
 
@@ -18,7 +28,7 @@ class MemoryRegistry:
 
     def __init__(self) -> None:
         self.suppressed: set[Address] = set()
-        self.endpoints: dict[tuple[VenueId, str], bool] = {}  # whether each is disabled
+        self.endpoints: dict[tuple[VenueId, EndpointId], Endpoint] = {}
         self.quiet_hours: dict[VenueId, QuietHours] = {}
         self.calls: Counter[str] = Counter()
         self.down = False
@@ -30,11 +40,13 @@ class MemoryRegistry:
             if self.down:
                 raise StoreRefused
             asked = {need.address for need in needs if isinstance(need, ToAddress)}
-            named = {(need.venue_id, need.endpoint_id) for need in needs if isinstance(need, AtEndpoint)}
+            named = {
+                (need.venue_id, need.endpoint_id) for need in needs if isinstance(need, AtEndpoint | SignedFor)
+            }
             venues = {need.venue_id for need in needs if isinstance(need, QuietAt)}
             return Standing(
                 suppressed=frozenset(asked & self.suppressed),
-                endpoints={name: disabled for name, disabled in self.endpoints.items() if name in named},
+                endpoints={name: each for name, each in self.endpoints.items() if name in named},
                 quiet_hours={venue: hours for venue, hours in self.quiet_hours.items() if venue in venues},
             )
 

@@ -131,6 +131,7 @@ class Front:
         self.schedules.audit = self.store.audit
         self.operations = MemoryOperationStore(self.store.audit)
         self.endpoints = MemoryEndpointStore(self.store.audit)
+        self.registry.endpoints = self.endpoints.endpoints
         self.index = MemoryJobIndex(self.store)
         self.backlog = MemoryBacklog(self.queue, self.store)
         self.event_sources = MemoryEventSources()

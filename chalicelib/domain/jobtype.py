@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chalicelib.domain.claim import Leave
+from chalicelib.domain.endpoint import Endpoint
 from chalicelib.domain.errors import Problem
 from chalicelib.domain.job import Job, UserId, VenueId
 from chalicelib.domain.outcome import Outcome
@@ -38,7 +39,8 @@ class Work:
     called before an effect of class B or C; it may note the provider's object. A type that starts an
     effect in spite of a LOOK_ONLY leave breaks the contract. `objections` is what stood in the way of the
     type's needs when the batch was claimed; who starts an effect looks at them first (`standing.refused`).
-    `quiet_hours` are the venue's, if the type needs to know and it has any. `alarm` is the journal's.
+    `quiet_hours` and `endpoint` are the venue's, if the type needs to know and there are any. `alarm` is the
+    journal's.
     """
 
     job: Job
@@ -50,6 +52,7 @@ class Work:
     begin: Callable[[str | None], Begun]
     objections: Sequence[Objection] = ()
     quiet_hours: QuietHours | None = None
+    endpoint: Endpoint | None = None
     alarm: Callable[..., None] = _unheard
 
     def key(self, operation: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, assert_never
 
+from chalicelib.domain.endpoint import DEFAULT, Endpoint, EndpointId
 from chalicelib.domain.errors import Problem
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.outcome import Failure, Refused
@@ -85,7 +86,15 @@ class AtEndpoint:
 
     field: str
     venue_id: VenueId
-    endpoint_id: str
+    endpoint_id: EndpointId
+
+
+@dataclass(frozen=True, slots=True)
+class SignedFor:
+    """The venue's own signing secret must be known, if it has one; that keeps no job out."""
+
+    venue_id: VenueId
+    endpoint_id: EndpointId = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +104,8 @@ class QuietAt:
     venue_id: VenueId
 
 
-Need = ToAddress | AtEndpoint | QuietAt
+Need = ToAddress | AtEndpoint | SignedFor | QuietAt
+KEEP_OUT = (ToAddress, AtEndpoint)  # those that are asked about before a job is accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +113,7 @@ class Standing:
     """What the store says of needs."""
 
     suppressed: Collection[Address] = frozenset()
-    # The endpoints that exist, and whether each is disabled.
-    endpoints: Mapping[tuple[VenueId, str], bool] = field(default_factory=dict)
+    endpoints: Mapping[tuple[VenueId, EndpointId], Endpoint] = field(default_factory=dict)  # that exist
     quiet_hours: Mapping[VenueId, QuietHours] = field(default_factory=dict)  # of the venues that have any
 
 
@@ -154,11 +163,13 @@ def _objection(need: Need, standing: Standing) -> Objection | None:
                 return Objection("suppressed", need.field, SUPPRESSED[need.address.channel])
             return None
         case AtEndpoint():
-            disabled = standing.endpoints.get((need.venue_id, need.endpoint_id))
-            if disabled is None:
+            endpoint = standing.endpoints.get((need.venue_id, need.endpoint_id))
+            if endpoint is None:
                 return Objection("unknown_endpoint", need.field, UNKNOWN_ENDPOINT)
-            return Objection("disabled_endpoint", need.field, DISABLED_ENDPOINT) if disabled else None
-        case QuietAt():
+            if endpoint.disabled is None:
+                return None
+            return Objection("disabled_endpoint", need.field, DISABLED_ENDPOINT)
+        case SignedFor() | QuietAt():
             return None
     assert_never(need)
 

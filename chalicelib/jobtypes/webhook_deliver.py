@@ -6,7 +6,7 @@ nobody knows what came is simply made again. Every answer but two is tried again
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -23,30 +23,30 @@ from chalicelib.domain.endpoint import (
     describe,
     signing,
 )
-from chalicelib.domain.errors import ProviderError, StoreError
+from chalicelib.domain.errors import ProviderError, StoreError, StoreRefused
 from chalicelib.domain.ids import ulid
+from chalicelib.domain.job import VenueId
 from chalicelib.domain.jobtype import Facts, JobType, Work
 from chalicelib.domain.keys import digest
 from chalicelib.domain.outcome import Completed, Failure, HeldBack, Outcome, Refused, Retry, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.ports import Entry
 from chalicelib.domain.providers import Hook, HookAnswer, Providers
+from chalicelib.domain.standing import AtEndpoint, Need, SignedFor, refused
 
 GONE = 410
-UNREAD_FOR = timedelta(seconds=5)  # until an endpoint that could not be read is asked for again
+NOT_FOR = timedelta(seconds=5)  # until an endpoint that could not be written is tried again
 OURS = frozenset({"no_time_left"})  # what says nothing of the receiver
 
 
 def run(work: Work, providers: Providers) -> Outcome:
     """Post the event, and note on the endpoint what came of it."""
+    if work.objections:
+        return refused(work.objections)
     try:
-        endpoint = _endpoint(work, providers)
+        endpoint = work.endpoint or _default(work, providers)
     except StoreError:
-        return HeldBack("endpoint_unread", UNREAD_FOR)
-    if endpoint is None:
-        return Refused(Failure("endpoint_unknown", "The venue has no such endpoint any more."))
-    if endpoint.disabled is not None:
-        return Refused(Failure("endpoint_disabled", "The endpoint is disabled."))
+        return HeldBack("endpoint_unwritten", NOT_FOR)
     hook = Hook(
         id=work.job.id,
         url=endpoint.url or work.data["url"],
@@ -64,16 +64,14 @@ def run(work: Work, providers: Providers) -> Outcome:
     return _outcome(answer)
 
 
-def _endpoint(work: Work, providers: Providers) -> Endpoint | None:
-    """Return the endpoint of a job; for a URL of its own it is the venue's default, whose secret signs."""
+def _default(work: Work, providers: Providers) -> Endpoint:
+    """Make the endpoint whose secret signs what goes to the URLs of a venue; of two that do, one stands."""
     store, venue_id = providers.endpoints, work.job.venue_id
-    if "endpointId" in work.data:
-        return store.load(venue_id, EndpointId(work.data["endpointId"]))
-    found = store.load(venue_id, DEFAULT)
-    if found is not None:
-        return found
     made = default_of(venue_id, store.new_secret(), now=work.clock.now())
-    return made if store.add(made) else store.load(venue_id, DEFAULT)
+    standing = made if store.add(made) else store.load(venue_id, DEFAULT)
+    if standing is None:
+        raise StoreRefused
+    return standing
 
 
 def _body(work: Work) -> bytes:
@@ -138,6 +136,12 @@ def _entry(work: Work, before: Endpoint, after: Endpoint, now: datetime) -> Entr
     )
 
 
+def _needs(venue_id: VenueId, data: Mapping[str, Any]) -> Sequence[Need]:
+    if "endpointId" in data:
+        return (AtEndpoint("data.endpointId", venue_id, EndpointId(data["endpointId"])),)
+    return (SignedFor(venue_id),)
+
+
 def _natural_key(facts: Facts) -> tuple[object, ...]:
     data = facts.data
     return (data.get("endpointId") or data["url"], data["eventId"])
@@ -196,7 +200,8 @@ JOB_TYPE = JobType(
     in_flight=10,
     retry=RETRY["webhook"],
     run=run,
-    run_time=timedelta(seconds=14),  # one call, and the endpoint's record before and after it
+    run_time=timedelta(seconds=14),  # one call, and the endpoint's record before or after it
+    needs=_needs,
     attempts=5,
     example={
         "url": "https://shop.example/hooks",

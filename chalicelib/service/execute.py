@@ -281,6 +281,7 @@ class Execute:
             begin=lambda handle: self._begin(held, handle),
             objections=held.found.objections,
             quiet_hours=held.found.quiet_hours,
+            endpoint=held.found.endpoint,
             alarm=self._journal.alarm,
         )
         try:

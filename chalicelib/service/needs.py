@@ -4,18 +4,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from chalicelib.domain.endpoint import Endpoint
 from chalicelib.domain.quiet import QuietHours
-from chalicelib.domain.standing import Need, Objection, QuietAt, Registry, Standing, objections
+from chalicelib.domain.standing import (
+    KEEP_OUT,
+    AtEndpoint,
+    Need,
+    Objection,
+    QuietAt,
+    Registry,
+    SignedFor,
+    Standing,
+    objections,
+)
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the registry says of a job's needs: what stands in its way, and the quiet hours of its venue."""
+    """What the registry says of a job's needs: what stands in its way, and what it is to know of its venue."""
 
     objections: Sequence[Objection] = ()
     quiet_hours: QuietHours | None = None
+    endpoint: Endpoint | None = None
 
 
 def look_up(registry: Registry, needs: Mapping[T, Sequence[Need]]) -> dict[T, Found]:
@@ -29,9 +41,15 @@ def look_up(registry: Registry, needs: Mapping[T, Sequence[Need]]) -> dict[T, Fo
 
 def _found(needs: Sequence[Need], standing: Standing) -> Found:
     quiet = (standing.quiet_hours.get(need.venue_id) for need in needs if isinstance(need, QuietAt))
-    return Found(objections(needs, standing), next(quiet, None))
+    named = (
+        standing.endpoints.get((need.venue_id, need.endpoint_id))
+        for need in needs
+        if isinstance(need, AtEndpoint | SignedFor)
+    )
+    return Found(objections(needs, standing), next(quiet, None), next(named, None))
 
 
 def unmet(registry: Registry, needs: Mapping[T, Sequence[Need]]) -> dict[T, Sequence[Objection]]:
-    """Return what stands in the way of whom, asked as `look_up` does."""
-    return {whose: found.objections for whose, found in look_up(registry, needs).items() if found.objections}
+    """Return what stands in the way of whom, asked as `look_up` does; what keeps nobody out is not asked."""
+    asked = {whose: [each for each in theirs if isinstance(each, KEEP_OUT)] for whose, theirs in needs.items()}
+    return {whose: found.objections for whose, found in look_up(registry, asked).items() if found.objections}

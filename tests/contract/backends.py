@@ -14,6 +14,7 @@ from botocore.exceptions import ReadTimeoutError
 from chalicelib.aws.audit_log import DynamoAuditLog
 from chalicelib.aws.backlog import AwsBacklog
 from chalicelib.aws.clients import Clients
+from chalicelib.aws.endpoint_store import DynamoEndpointStore
 from chalicelib.aws.job_index import DynamoJobIndex
 from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
 from chalicelib.aws.job_store import DynamoJobStore
@@ -26,6 +27,7 @@ from chalicelib.aws.suppressions import DynamoSuppressions
 from chalicelib.aws.tables import Tables
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog
+from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received
@@ -34,8 +36,10 @@ from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
 from chalicelib.domain.standing import Registry
 from chalicelib.domain.suppression import Suppressions
+from chalicelib.system import signing_secret
 from tests.fakes import MemoryLeases, MemoryQueue, MemoryStore
 from tests.fakes_backlog import MemoryBacklog
+from tests.fakes_endpoints import MemoryEndpointStore
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_operations import MemoryOperationStore
 from tests.fakes_registry import MemoryRegistry, MemorySuppressions
@@ -71,6 +75,9 @@ class Records(Protocol):
     def registry(self) -> Registry: ...
 
     @property
+    def endpoints(self) -> EndpointStore: ...
+
+    @property
     def suppressions(self) -> Suppressions: ...
 
     @property
@@ -98,6 +105,8 @@ class MemoryRecords:
         self.backlog = MemoryBacklog(MemoryQueue(), self.store)
         self.registry = MemoryRegistry()
         self.suppressions = MemorySuppressions(self.registry, self.store.audit)
+        self.endpoints = MemoryEndpointStore(self.store.audit)
+        self.registry.endpoints = self.endpoints.endpoints
         self._limiter = MemoryLimiter(LIMITS)
 
     def limiter(self) -> Limiter:
@@ -141,6 +150,10 @@ class DynamoRecords:
     @property
     def registry(self) -> DynamoRegistry:
         return DynamoRegistry(self.client, self.tables)
+
+    @property
+    def endpoints(self) -> DynamoEndpointStore:
+        return DynamoEndpointStore(self.client, self.tables, signing_secret)
 
     @property
     def suppressions(self) -> DynamoSuppressions:

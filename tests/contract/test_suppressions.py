@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.endpoint import EndpointId
 from chalicelib.domain.errors import StoreRefused, StoreUnsure
 from chalicelib.domain.job import JobId
 from chalicelib.domain.ports import Entry
@@ -58,7 +59,7 @@ def test_registry_tells_the_suppressed_from_the_others(records: Records) -> None
     others = [mail_address("bob@example.com"), phone_number("+491512345678")]
     needs = [ToAddress("data.to", each) for each in (ADA, *others, ADA)]
     assert records.registry.look_up(needs) == Standing(suppressed=frozenset({ADA}))
-    assert records.registry.look_up([AtEndpoint("data.endpointId", VENUE, "nowhere")]) == Standing()
+    assert records.registry.look_up([AtEndpoint("data.endpointId", VENUE, EndpointId("nowhere"))]) == Standing()
 
 
 def test_registry_is_asked_about_any_number(records: Records) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.endpoint import Disabled, EndpointId
 from chalicelib.domain.job import JobId, State
 from chalicelib.domain.policies import EffectClass, Tier
 from chalicelib.domain.standing import AtEndpoint, Standing, mail_address, objections
 from chalicelib.jobtypes import discover
-from tests.factories import PAYMENT, VENUE
+from tests.factories import PAYMENT, VENUE, an_endpoint
 from tests.front import Front
 from tests.functional.house import House
 
@@ -167,8 +168,10 @@ def test_registry_that_does_not_answer_leaves_the_job_as_it_was_and_holds_up_no_
 
 
 def test_an_endpoint_must_exist_in_the_venue_and_be_enabled() -> None:
-    needs = [AtEndpoint("data.endpointId", VENUE, name) for name in ("open", "shut", "nowhere")]
-    standing = Standing(endpoints={(VENUE, "open"): False, (VENUE, "shut"): True})
+    names = [EndpointId(name) for name in ("open", "shut", "nowhere")]
+    needs = [AtEndpoint("data.endpointId", VENUE, name) for name in names]
+    ours = [an_endpoint(id=names[0]), an_endpoint(id=names[1], disabled=Disabled.BY_HAND)]
+    standing = Standing(endpoints={(VENUE, each.id): each for each in ours})
     assert [each.code for each in objections(needs, standing)] == ["disabled_endpoint", "unknown_endpoint"]
 
 

@@ -20,29 +20,16 @@ from chalicelib.domain.ports import Entry
 from chalicelib.domain.providers import Begun, Hook, HookAnswer, Providers
 from chalicelib.domain.settle import settle
 from chalicelib.jobtypes.webhook_deliver import JOB_TYPE
-from tests.factories import VENUE, a_job
+from chalicelib.service.needs import look_up
+from tests.factories import VENUE, a_job, an_endpoint
 from tests.fakes import START, ListJournal, ManualClock
 from tests.fakes_endpoints import MemoryEndpointStore
+from tests.fakes_registry import MemoryRegistry
 
 SECRET, OLD = "whsec_bmV3", "whsec_b2xk"
 EVENT = {"event": "order.paid", "eventId": "evt-1", "payload": {"name": "größer", "total": 4500}}
 TO_ENDPOINT = {"endpointId": "ep_1", **EVENT}
 TO_URL = {"url": "https://shop.example/once", **EVENT}
-
-
-def an_endpoint(**changes: Any) -> Endpoint:
-    made = Endpoint(
-        EndpointId("ep_1"),
-        VENUE,
-        "https://hooks.example/",
-        "",
-        (Secret(SECRET),),
-        START,
-        "admin-1",
-        START,
-        "admin-1",
-    )
-    return replace(made, **changes)
 
 
 class Receiver:
@@ -72,14 +59,21 @@ class Case:
         self.journal = ListJournal()
         self.receiver = Receiver(*answers)
         self.audit: list[Entry] = []
+        self.stale: Endpoint | None = None  # what every job has read, whatever stands by now
         self.store = MemoryEndpointStore(self.audit)
+        self.registry = MemoryRegistry()
+        self.registry.endpoints = self.store.endpoints
         made = endpoint or an_endpoint()
         self.store.endpoints[made.venue_id, made.id] = made
 
     def run(self, data: dict[str, Any] | None = None, **changes: Any) -> Outcome:
+        job, data = replace(a_job("job_1", type="webhook.deliver"), **changes), data or TO_ENDPOINT
+        found = look_up(self.registry, {job.id: JOB_TYPE.needs(job.venue_id, data)})[job.id]
         work = Work(
-            job=replace(a_job("job_1", type="webhook.deliver"), **changes),
-            data=data or TO_ENDPOINT,
+            job=job,
+            data=data,
+            objections=found.objections,
+            endpoint=self.stale or found.endpoint,
             leave=Leave.START,
             deadline=self.clock.now() + timedelta(minutes=1),
             clock=self.clock,
@@ -164,6 +158,19 @@ class TestUrlsOfTheirOwn:
         case.store.add = overtaken  # type: ignore[method-assign] # another worker is faster
         case.run(TO_URL)
         assert case.receiver.hooks[0].secrets == (OLD,)
+
+    @pytest.mark.parametrize("error", [StoreRefused, StoreUnsure])
+    def test_a_default_that_cannot_be_made_holds_the_job_back_without_an_attempt(
+        self, error: type[Exception]
+    ) -> None:
+        case = Case()
+
+        def fail(*_: object) -> bool:
+            raise error
+
+        case.store.add = fail  # type: ignore[assignment] # the table does not answer
+        assert isinstance(case.run(TO_URL), HeldBack)
+        assert case.receiver.hooks == []
 
     def test_a_failure_is_noted_on_no_endpoint(self) -> None:
         case = Case(500)
@@ -268,27 +275,20 @@ class TestTheEndpoint:
         case = Case(endpoint=an_endpoint(disabled=reason))
         outcome = case.run()
         assert isinstance(outcome, Refused)
-        assert outcome.failure.code == "endpoint_disabled"
+        assert outcome.failure.code == "disabled_endpoint"
         assert case.receiver.hooks == []
 
     def test_nothing_is_posted_to_one_of_another_venue(self) -> None:
         case = Case()
         outcome = case.run(venue_id=VenueId("venue-9"))
         assert isinstance(outcome, Refused)
-        assert outcome.failure.code == "endpoint_unknown"
+        assert outcome.failure.code == "unknown_endpoint"
         assert case.receiver.hooks == []
 
     def test_a_call_that_we_had_no_time_for_says_nothing_of_it(self) -> None:
         case = Case(NotSent("no_time_left", "The invocation ends."))
         case.run()
         assert case.endpoint.failing_since is None
-
-    def test_one_that_cannot_be_read_holds_the_job_back_without_an_attempt(self) -> None:
-        case = Case()
-        case.store.load = _refuse  # type: ignore[assignment] # the table does not answer
-        outcome = case.run()
-        assert isinstance(outcome, HeldBack)
-        assert case.receiver.hooks == []
 
     @pytest.mark.parametrize("error", [StoreRefused, StoreUnsure])
     @pytest.mark.parametrize("answer", [500, 410])
@@ -307,17 +307,11 @@ class TestTheEndpoint:
 
     def test_of_two_that_disable_it_at_once_one_alerts(self) -> None:
         case = Case(410)
-        load, stale = case.store.load, case.endpoint
-        case.store.load = lambda *_: stale  # type: ignore[method-assign] # both have read it before
+        case.stale = case.endpoint
         case.run()
         case.run()
-        case.store.load = load  # type: ignore[method-assign] # see above
         assert case.journal.actions() == ["endpoint_disabled"]
         assert len(case.audit) == 1
-
-
-def _refuse(*_: object) -> Endpoint | None:
-    raise StoreRefused
 
 
 def facts(**data: Any) -> Facts:

@@ -22,6 +22,7 @@ from chalicelib.service.execute import Execute
 from chalicelib.service.submit import Accepted, Submission, Submit
 from chalicelib.service.submit_together import NotTogether, SubmitTogether
 from chalicelib.worker import Worker
+from tests.factories import an_endpoint
 from tests.fakes import MemoryLeases
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_registry import MemoryRegistry
@@ -108,6 +109,8 @@ class Schedule:
         self.job_type = TYPES[kind]
         self.types = {DELIVER.name: DELIVER, self.job_type.name: self.job_type}
         self.provided = Provided(self.world, self._leased)
+        self.provided.endpoints.add(an_endpoint())
+        self.registry.endpoints = self.provided.endpoints.endpoints
         self.watch = Watch(self.world, self.provided, self.types, self.job_type)
         self.store = WatchedStore(self.watch, self._tick_for)
         self.leases = MemoryLeases()
@@ -538,4 +541,6 @@ def _payload(job_type: JobType, index: int, changed: bool) -> dict[str, Any]:
         if isinstance(value, str) and name in NAMED_BY:
             phone = value.startswith("+")
             data[name] = f"{value}{index}{7 * changed}" if phone else f"{index}{'x' if changed else ''}{value}"
+    if index % 2 and data.pop("url", None):
+        data["endpointId"] = "ep_1"
     return data or {"number": index, "changed": changed}
