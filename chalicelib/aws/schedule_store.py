@@ -131,6 +131,8 @@ def item(schedule: Schedule) -> dict[str, Value]:
         "vn": number(schedule.version),
         "rv": number(schedule.revision),
     }
+    if job.callbacks:
+        told["cl"] = document(job.callbacks)
     if schedule.next_run is not None:
         told["nx"] = moment(schedule.next_run)
     if schedule.ordered is not None:
@@ -147,13 +149,14 @@ def schedule(record: Item) -> Schedule:
     """Return the schedule of a record; raises StoreRefused if a newer version has written what is not known."""
     try:
         type_, data, options, venue_id = read_document(record["jb"])[:4]
+        callbacks = read_document(record["cl"]) if "cl" in record else {}
         return Schedule(
             id=ScheduleId(read_text(record["id"])),
             plan=Plan(
                 name=read_text(record["na"]),
                 cron=read_text(record["cx"]),
                 time_zone=read_text(record["tz"]),
-                job=Template(type_, data, options, VenueId(venue_id)),
+                job=Template(type_, data, options, VenueId(venue_id), callbacks),
                 active=record["av"]["BOOL"],
                 missed=Missed(read_text(record["ms"])),
             ),

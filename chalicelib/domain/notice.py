@@ -37,10 +37,10 @@ class Notices:
         A parked job has not ended: whoever resolves it ends it. What is done to a job that has ended already,
         such as its erasure, is no end.
         """
-        before, after, via = change.before, change.after, self.types.get(DELIVERY)
-        if after.state not in TERMINAL or before.state in TERMINAL or not is_awaited(after) or via is None:
+        before, after = change.before, change.after
+        if after.state not in TERMINAL or before.state in TERMINAL or not is_awaited(after):
             return change
-        return replace(change, follow=notice(after, via, self.timing))
+        return replace(change, follow=notice(after, self.types[DELIVERY], self.timing))
 
 
 def is_awaited(job: Job) -> bool:

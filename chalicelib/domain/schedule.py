@@ -5,7 +5,7 @@ the due time, so that a visit which died half-way, or two at once, still come to
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NewType, Protocol
@@ -37,6 +37,7 @@ class Template:
     data: Mapping[str, Any]
     options: Mapping[str, int]
     venue_id: VenueId
+    callbacks: Mapping[str, str] = field(default_factory=dict)  # who is told of its end
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ IF_ANY: Mapping[str, Shape] = {
     },
     "batchId": {**TEXT, "description": "The batch that it came in."},
     "batchIndex": {**COUNT, "description": "Its place there, from 0."},
+    "callbackJobId": {**ID, "description": "The delivery that tells of its end to whom its caller named."},
     "erasedAt": {**MOMENT, "description": "Since when its data and result are blank: they were a person's."},
 }
 WHOLE: Mapping[str, Shape] = {

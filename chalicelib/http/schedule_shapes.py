@@ -21,13 +21,14 @@ EXAMPLE = {
     "missed": "once",
 }
 JOB = {"type": TEXT, "options": {"type": "object"}, "venueId": TEXT}
+CALLBACKS: dict[str, Shape] = {"callbackUrl": TEXT, "callbackEndpointId": TEXT}
 LAST_RUN: Shape = record({"at": MOMENT, "jobId": nullable(TEXT)}, {"error": TEXT})
 ROW: dict[str, Shape] = {
     "id": TEXT,
     "name": TEXT,
     "cronExpression": TEXT,
     "timeZone": TEXT,
-    "job": record(JOB),
+    "job": record(JOB, CALLBACKS),
     "active": {"type": "boolean"},
     "missed": {"type": "string", "enum": [missed.value for missed in Missed]},
     "version": {**COUNT, "description": "Rises with every change that a caller makes."},
@@ -40,7 +41,7 @@ ROW: dict[str, Shape] = {
 }
 WHOLE: dict[str, Shape] = {
     **ROW,
-    "job": record({**JOB, "data": {"type": "object"}}),
+    "job": record({**JOB, "data": {"type": "object"}}, CALLBACKS),
     "nextRuns": {**listed(MOMENT), "description": "The next five; none if it is not active."},
 }
 SCHEMAS: Shapes = {

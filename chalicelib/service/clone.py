@@ -88,4 +88,5 @@ def _body(source: Job, given: Mapping[str, Any]) -> dict[str, Any]:
         "options": {"priority": source.priority, "attempts": min(source.max_attempts, ATTEMPTS[-1])},
         "onBehalfOf": behalf,
     }
-    return body if source.callback_url is None else {**body, "callbackUrl": source.callback_url}
+    told = {"callbackUrl": source.callback_url, "callbackEndpointId": source.callback_endpoint_id}
+    return body | {name: value for name, value in told.items() if value is not None}

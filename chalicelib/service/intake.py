@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from chalicelib.domain.endpoint import MOST_URL, is_hook_url
+from chalicelib.domain.endpoint import ID_PATTERN, MOST_URL, is_hook_url
 from chalicelib.domain.errors import Forbidden, InvalidRequest, Problem, QueueMismatch, UnknownType
 from chalicelib.domain.job import UserId, VenueId
 from chalicelib.domain.jobtype import JobType
@@ -51,9 +51,20 @@ ENVELOPE: Mapping[str, Any] = {
             "additionalProperties": False,
             "properties": {"userId": IDENTITY, "venueId": IDENTITY},
         },
-        "callbackUrl": {"type": "string", "maxLength": MOST_URL, "format": "hook-url"},
+        "callbackUrl": {
+            "type": "string",
+            "maxLength": MOST_URL,
+            "format": "hook-url",
+            "description": "Where a signed event is posted when the job has ended; this or callbackEndpointId.",
+        },
+        "callbackEndpointId": {
+            "type": "string",
+            "pattern": ID_PATTERN,
+            "description": "the id of an endpoint of the venue, which is told in place of a callbackUrl",
+        },
     },
 }
+CALLBACKS = frozenset({"callbackUrl", "callbackEndpointId"})  # who is to be told of the job's end
 EMAIL = jsonschema_rs.EmailOptions(require_tld=True, allow_domain_literal=False, allow_display_text=False)
 _KEY = re.compile(KEY_PATTERN)
 OUR_KEYS = "schedule:"  # a caller who guessed one would take a run's place
@@ -121,6 +132,8 @@ class Intake:
         behalf = behalf if isinstance(behalf, dict) else {}
         venue = _venue(principal, behalf.get("venueId"), problems)
         key = _key(key_header, body.get("idempotencyKey"), problems)
+        if body.keys() >= CALLBACKS:
+            problems.append(Problem("callbackEndpointId", "Name a callbackUrl or an endpoint, not both."))
         if problems:
             raise InvalidRequest(problems)
         if body.get("queue", job_type.tier) != job_type.tier:
@@ -137,6 +150,7 @@ class Intake:
             delay=timedelta(milliseconds=options.get("delay", 0)),
             key=key,
             callback_url=body.get("callbackUrl"),
+            callback_endpoint_id=body.get("callbackEndpointId"),
         )
 
     def _find(self, name: object, problems: Sequence[Problem]) -> JobType:

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from chalicelib.domain.errors import BatchPending, InvalidRequest, NotFound, Problem, QueueMismatch
-from chalicelib.domain.job import Attempt, Job, JobId, State
+from chalicelib.domain.job import TERMINAL, Attempt, Job, JobId, State
+from chalicelib.domain.notice import DELIVERY, is_awaited, notice_id
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import Role, Tier
 from chalicelib.domain.ports import JobStore
@@ -54,7 +55,9 @@ class Read:
                 return self._store.load(JobId(job_id), venue) if venue is not None else None
             case Role.USER:
                 job = self._store.load(JobId(job_id), None)
-                return job if job is not None and job.user_id == principal.sub else None
+                # A delivery says where the venue's systems listen, which is no user's to know.
+                theirs = job is not None and job.user_id == principal.sub and job.type != DELIVERY
+                return job if theirs else None
 
 
 def receipt(accepted: Accepted) -> dict[str, Any]:
@@ -111,6 +114,7 @@ def row(job: Job) -> dict[str, Any]:
         providerObject=job.handle if job.erased_at is None else None,
         batchId=job.batch_id,
         batchIndex=job.batch_index,
+        callbackJobId=notice_id(job) if job.state in TERMINAL and is_awaited(job) else None,
         erasedAt=moment(job.erased_at),
     )
 

@@ -162,6 +162,7 @@ class RunSchedules:
             "data": job.data,
             "options": job.options,
             "onBehalfOf": {"venueId": job.venue_id},
+            **job.callbacks,
         }
         read = self._intake.read(body, Principal(f"schedule:{schedule.id}", Role.ADMIN), None)
         return replace(read, key=run.key)

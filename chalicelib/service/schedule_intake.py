@@ -7,7 +7,7 @@ from typing import Any
 from chalicelib.domain.errors import InvalidRequest, Problem, UnknownType
 from chalicelib.domain.schedule import Missed, Plan, Template
 from chalicelib.service.cron import Cron, NoSuchZone, NotCron, zone
-from chalicelib.service.intake import ENVELOPE, IDENTITY, KEY_PATTERN, Intake, Schema
+from chalicelib.service.intake import CALLBACKS, ENVELOPE, IDENTITY, KEY_PATTERN, Intake, Schema
 from chalicelib.service.principal import Principal
 
 LONGEST_EXPRESSION = 200  # characters; to read one takes time that grows with it
@@ -24,7 +24,7 @@ TEMPLATE: Mapping[str, Any] = {
     "additionalProperties": False,
     "required": ["type", "data", "venueId"],
     "properties": {
-        **{name: ENVELOPE["properties"][name] for name in ("type", "data", "options")},
+        **{name: ENVELOPE["properties"][name] for name in ("type", "data", "options", *CALLBACKS)},
         "venueId": IDENTITY,
     },
 }
@@ -101,7 +101,8 @@ class ScheduleIntake:
     def _template(
         self, job: Mapping[str, Any], principal: Principal, problems: list[Problem]
     ) -> Template | None:
-        asked = {name: job[name] for name in ("type", "data", "options") if name in job}
+        callbacks = {name: job[name] for name in CALLBACKS if name in job}
+        asked = {name: job[name] for name in ("type", "data", "options") if name in job} | callbacks
         asked |= {"onBehalfOf": {"venueId": job["venueId"]}} if "venueId" in job else {}
         try:
             submission = self._intake.read(asked, principal, None)
@@ -110,7 +111,8 @@ class ScheduleIntake:
         except InvalidRequest as error:
             problems += _of_job(error)
             return None
-        return Template(submission.job_type.name, job["data"], job.get("options", {}), submission.venue_id)
+        name, options = submission.job_type.name, job.get("options", {})
+        return Template(name, job["data"], options, submission.venue_id, callbacks)
 
 
 def _clock_problems(body: Mapping[str, Any]) -> list[Problem]:

@@ -258,7 +258,12 @@ def row(schedule: Schedule) -> dict[str, Any]:
         "name": plan.name,
         "cronExpression": plan.cron,
         "timeZone": plan.time_zone,
-        "job": {"type": plan.job.type, "options": dict(plan.job.options), "venueId": plan.job.venue_id},
+        "job": {
+            "type": plan.job.type,
+            "options": dict(plan.job.options),
+            "venueId": plan.job.venue_id,
+            **plan.job.callbacks,
+        },
         "active": plan.active,
         "missed": plan.missed,
         "version": schedule.version,

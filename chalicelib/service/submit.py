@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from chalicelib.domain import keys
+from chalicelib.domain.endpoint import EndpointId
 from chalicelib.domain.errors import (
     AcceptanceUnknown,
     BatchPending,
@@ -21,7 +22,7 @@ from chalicelib.domain.jobtype import Facts, JobType
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import TIMING, Timing
 from chalicelib.domain.ports import Chance, Clock, Entry, JobQueue, JobStore, Journal
-from chalicelib.domain.standing import Registry
+from chalicelib.domain.standing import AtEndpoint, Need, Registry
 from chalicelib.service.needs import unmet
 from chalicelib.service.sending import send_accepted
 
@@ -45,6 +46,15 @@ class Submission:
     callback_url: str | None
     batch_id: str | None = None
     batch_index: int | None = None
+    callback_endpoint_id: str | None = None  # in place of a URL
+
+    @property
+    def needs(self) -> Sequence[Need]:
+        """What must stand for it to be accepted: what its type needs, and the endpoint that is to be told."""
+        needs = self.job_type.needs(self.venue_id, self.data)
+        if self.callback_endpoint_id is None:
+            return needs
+        return [*needs, AtEndpoint("callbackEndpointId", self.venue_id, EndpointId(self.callback_endpoint_id))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +113,7 @@ class Acceptance:
         One whose key stands for a job is left to its key: what a caller sends once more is answered as it was
         the first time. A registry that does not answer keeps out all that need something of it.
         """
-        needs = {
-            place: offer.job_type.needs(offer.venue_id, offer.data) for place, (offer, _) in enumerate(offers)
-        }
+        needs = {place: offer.needs for place, (offer, _) in enumerate(offers)}
         try:
             stand_in_the_way = unmet(self._registry, needs)
         except StoreError as error:
@@ -205,6 +213,7 @@ class Acceptance:
             delay=submission.delay,
             batch_id=submission.batch_id,
             batch_index=submission.batch_index,
+            callback_endpoint_id=submission.callback_endpoint_id,
         )
         return accept(offer, now=self._clock.now(), timing=self._timing)
 

@@ -14,6 +14,7 @@ from chalicelib.domain.errors import StoreRefused, StoreUnsure
 from chalicelib.domain.job import Job, JobId, KeyId, UserId, VenueId
 from chalicelib.domain.jobtype import Facts, JobType, Work
 from chalicelib.domain.keys import Key
+from chalicelib.domain.notice import DELIVERY
 from chalicelib.domain.outcome import Completed, Outcome
 from chalicelib.domain.policies import RETRY, TIERS, EffectClass, Lane, RetryStrategy, Tier
 from chalicelib.domain.ports import (
@@ -285,7 +286,11 @@ class House:
             each: a_type(name, each, tier, provider, RETRY[retry], self.scripts[each])
             for each, (name, tier, provider, retry) in ROWS.items()
         }
-        self.types = {**{each.name: each for each in self.of_class.values()}, **(types or {})}
+        self.deliveries = Script(begins=False)
+        dedups, webhook = EffectClass.RECEIVER_DEDUPS, RETRY["webhook"]
+        tells = a_type(DELIVERY, dedups, Tier.BACKGROUND, "internal", webhook, self.deliveries)
+        named = [*self.of_class.values(), tells]
+        self.types = {**{each.name: each for each in named}, **(types or {})}
         self._submit = Submit(
             store=self.store,
             registry=self.registry,
@@ -416,6 +421,16 @@ class House:
     def messages(self, tier: Tier = Tier.MONEY, lane: Lane = Lane.MAIN) -> list[Any]:
         """Return what is in a queue, seen or not."""
         return list(self.queue.messages.get((tier, lane), {}).values())
+
+    def notices(self) -> list[Job]:
+        """Return the jobs that tell of others' ends, in order."""
+        return sorted((job for job in self.store.jobs.values() if job.type == DELIVERY), key=lambda job: job.id)
+
+    def told(self) -> list[tuple[JobId, str]]:
+        """Return of which jobs it is told and what, in order."""
+        payloads = self.store.load_payloads
+        found = [job.payload or payloads([job])[job.id] for job in self.notices()]
+        return [(each["payload"]["jobId"], each["event"]) for each in found]
 
     def lose_messages(self) -> None:
         """Lose every message in every queue."""

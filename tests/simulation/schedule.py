@@ -46,7 +46,6 @@ from tests.simulation.providers import (
     Provided,
     SimProviders,
     Violation,
-    noting_held_back,
 )
 from tests.simulation.world import HOUR, MINUTE, SECOND, Aim, Endless, Process, World
 
@@ -55,7 +54,7 @@ OTHERS = [
     *(discover()[name] for name in ("payment.refund", "payment.payout", "analytics.track", "order.fulfill")),
     discover()["sms.send"],
     RETRY_PAYMENT,
-    noting_held_back(discover()["webhook.deliver"]),
+    DELIVER,
 ]
 _NAMED = {each.name for each in OTHERS}
 # By a class its own type, by name the others of that class; a seed names one of these and a number.

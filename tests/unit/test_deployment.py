@@ -15,6 +15,7 @@ LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
 CONSUMES = {
     *("dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
     *("dynamodb:GetItem", "dynamodb:UpdateItem"),  # the buckets of the limiter
+    "dynamodb:PutItem",  # of the jobs that tell of others' ends
     *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"),
     "sqs:SendMessage",
 }
@@ -24,6 +25,7 @@ UNBOUNDED = {"lambda:ListEventSourceMappings"}
 STRIPE, SES = {"secretsmanager:GetSecretValue"}, {"ses:SendEmail", "ses:SendRawEmail"}
 BUS, TWILIO = {"events:PutEvents"}, {"secretsmanager:GetSecretValue"}
 ENDPOINTS = {"dynamodb:GetItem", "dynamodb:PutItem"}
+NOTICES = json.dumps({"Fn::GetAtt": ["BackgroundQueue", "Arn"]})  # where the jobs go that tell of ends
 MAY: dict[str, set[str]] = {
     "api_handler": {
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
@@ -104,7 +106,7 @@ def test_nothing_but_the_consumers_event_sources_may_be_changed(function: str) -
 
 
 @pytest.mark.parametrize("function", sorted(name for name in FUNCTIONS if name.startswith("consume_")))
-def test_a_consumer_touches_the_queues_of_its_own_tier_alone(function: str) -> None:
+def test_a_consumer_touches_the_queues_of_its_own_tier_and_the_one_of_notices_alone(function: str) -> None:
     tier = function.split("_")[1].capitalize()
     own = f"{tier}QueueExpress" if function.endswith("express") else f"{tier}Queue"
     queues: dict[str, set[str]] = {}
@@ -113,7 +115,7 @@ def test_a_consumer_touches_the_queues_of_its_own_tier_alone(function: str) -> N
             if action.startswith("sqs:"):
                 queues.setdefault(action, set()).update(resources(statement))
     sends = queues.pop("sqs:SendMessage")
-    assert sends == {json.dumps({"Fn::GetAtt": [f"{tier}QueueDlq", "Arn"]})}
+    assert sends == {json.dumps({"Fn::GetAtt": [f"{tier}QueueDlq", "Arn"]}), NOTICES}
     assert all(about == {json.dumps({"Fn::GetAtt": [own, "Arn"]})} for about in queues.values())
 
 

@@ -44,6 +44,7 @@ class Client:
         venue_id: str | None = None,
         user_id: str | None = None,
         callback_url: str | None = None,
+        callback_endpoint_id: str | None = None,
     ) -> Receipt:
         """Submit a job, as often as it takes to get an answer: by its key it is one job all the same.
 
@@ -57,7 +58,12 @@ class Client:
         )
         behalf = _present(venueId=venue_id, userId=user_id)
         body = {"type": job_type, "data": dict(data)}
-        body |= _present(options=options or None, onBehalfOf=behalf or None, callbackUrl=callback_url)
+        body |= _present(
+            options=options or None,
+            onBehalfOf=behalf or None,
+            callbackUrl=callback_url,
+            callbackEndpointId=callback_endpoint_id,
+        )
         headers = {"Idempotency-Key": key} if key is not None else {}
         return Receipt.of(self._transport.call("POST", "/v1/jobs", body=body, headers=headers, repeatable=True))
 
