@@ -228,6 +228,7 @@ def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -
         crew=adapters.crew,
         journal=adapters.journal,
         limiter=adapters.limiter,
+        metrics=adapters.metrics,
         timing=timing,
     )
 

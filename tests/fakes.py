@@ -18,9 +18,11 @@ from chalicelib.domain.ports import (
     Change,
     Entry,
     KeyTaken,
+    Limiter,
     Message,
     Outdated,
     Received,
+    Release,
     Saved,
     SaveResult,
     Unsure,
@@ -109,6 +111,7 @@ class MemoryStore(MemoryBatches):
         self.keys: dict[KeyId, Key] = {}
         self.audit: list[Entry] = []
         self.controls = Controls()
+        self.limiter: Limiter | None = None  # whose slots go back with a save
 
     def take_key(self, key: Key, *, instead_of: Key | None = None) -> Key | None:
         with self._lock:
@@ -157,8 +160,11 @@ class MemoryStore(MemoryBatches):
         with self._lock:
             return {job.id: self.payloads[job.id] for job in jobs if job.id in self.payloads}
 
-    def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
-        return [self.save_one(change) for change in changes]
+    def save_many(self, changes: Sequence[Change], release: Release | None = None) -> list[SaveResult]:
+        results = [self.save_one(change) for change in changes]
+        if release is not None and self.limiter is not None:
+            self.limiter.give_back(release)
+        return results
 
     def save_one(self, change: Change) -> SaveResult:
         """Compare and swap one record; the look stays as it is unless the change moves it."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from chalicelib.domain.ports import Entry
+from chalicelib.domain.ports import Entry, Release
 from chalicelib.domain.ratelimit import LIMITS, Admission, Ask, Bucket, Limit, admit, given_back
 from tests.fakes import START
 
@@ -27,10 +27,13 @@ class MemoryLimiter:
                 self._buckets[group] = admission.bucket
             return admission
 
-    def give_back(self, groups: Sequence[str], owner: str) -> None:
+    def give_back(self, release: Release) -> None:
         with self._lock:
-            for group in groups:
-                self._buckets[group] = given_back(self._buckets[group], owner)
+            for group in release.groups:
+                self._buckets[group] = given_back(self._buckets[group], release.owner)
+
+    def given_back(self, release: Release) -> None:
+        pass
 
     def buckets(self) -> Mapping[str, Bucket]:
         with self._lock:

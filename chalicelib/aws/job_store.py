@@ -18,6 +18,7 @@ from chalicelib.aws.attributes import Item, Value, moment, number, seconds, text
 from chalicelib.aws.audit_log import noted, write_noted
 from chalicelib.aws.batches import DynamoBatches
 from chalicelib.aws.failures import ConditionRefused, read, transact, write
+from chalicelib.aws.rate_limiter import removals
 from chalicelib.aws.reads import READS, read_items
 from chalicelib.aws.records import CONTROLS_ID, Difference, findable, payload_id
 from chalicelib.aws.statements import Applied, Outcome, Refused, Statement, Unanswered, expression, run
@@ -27,7 +28,7 @@ from chalicelib.domain.errors import StoreError, StoreRefused
 from chalicelib.domain.job import Job, JobId, KeyId, VenueId, same_write
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import Tier
-from chalicelib.domain.ports import Change, Entry, KeyTaken, Outdated, Saved, SaveResult, Unsure
+from chalicelib.domain.ports import Change, Entry, KeyTaken, Outdated, Release, Saved, SaveResult, Unsure
 
 T = TypeVar("T")
 
@@ -99,10 +100,12 @@ class DynamoJobStore(DynamoBatches):
         items = [item for part in _parts(list(owners), READS) for item in self._read_jobs(part)[0]]
         return {owners[item["id"]["S"]]: records.payload(item) for item in items}
 
-    def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
-        """Apply each change by itself, in one call per 25."""
+    def save_many(self, changes: Sequence[Change], release: Release | None = None) -> list[SaveResult]:
+        """Apply each change by itself, in one call per 25; what is given back goes with the last of them."""
         alone = [self._swap(each) for each in changes if each.follow is None]
-        batched = iter([_result(outcome) for outcome in run(self._client, alone)])
+        freed = [] if release is None else removals(self._tables, release)
+        outcomes = run(self._client, [*alone, *freed])
+        batched = iter([_result(outcome) for outcome in outcomes[: len(alone)]])
         results = [next(batched) if each.follow is None else self._save_followed(each) for each in changes]
         self._expire_payloads(changes, results)
         return results

@@ -8,7 +8,6 @@ batch reads before it writes. Giving back removes one holding and needs no versi
 import json
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,11 +15,12 @@ from typing import Any
 from chalicelib.aws.attributes import Item, Value, at, document, millis, moment, number, read_document, text
 from chalicelib.aws.audit_log import noted
 from chalicelib.aws.failures import ConditionRefused, read, write
+from chalicelib.aws.statements import Removal, run
 from chalicelib.aws.tables import Tables
-from chalicelib.domain.errors import StoreError, StoreRefused
+from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.policies import Lane
-from chalicelib.domain.ports import Entry
+from chalicelib.domain.ports import Entry, Release
 from chalicelib.domain.ratelimit import Admission, Ask, Bucket, Holding, Limit, Share, Slot, admit
 
 PREFIX = "bucket#"
@@ -58,19 +58,15 @@ class DynamoLimiter:
             return admission
         raise StoreRefused("The limiter is being written by many at once.")
 
-    def give_back(self, groups: Sequence[str], owner: str) -> None:
-        """End what an owner holds in these groups; a failure leaves it to run out."""
-        for group in groups:
-            with suppress(StoreError, ConditionRefused):
-                write(
-                    self._client.update_item,
-                    TableName=self._tables.rate_limits,
-                    Key={"id": text(PREFIX + group)},
-                    UpdateExpression="REMOVE fl.#owner",
-                    ConditionExpression="attribute_exists(id)",
-                    ExpressionAttributeNames={"#owner": owner},
-                )
-            self._forget(group, owner)
+    def give_back(self, release: Release) -> None:
+        """End what an owner holds; a failure leaves it to run out."""
+        run(self._client, removals(self._tables, release))
+        self.given_back(release)
+
+    def given_back(self, release: Release) -> None:
+        """Note that this was ended by `JobStore.save_many`."""
+        for group in release.groups:
+            self._forget(group, release.owner)
 
     def buckets(self) -> Mapping[str, Bucket]:
         """Return the bucket of every known group as it stands."""
@@ -162,6 +158,11 @@ class DynamoLimiter:
         if left is not None:
             kept = {name: held for name, held in left.holdings.items() if name != owner}
             self._left[group] = replace(left, holdings=kept)
+
+
+def removals(tables: Tables, release: Release) -> list[Removal]:
+    """Return the writes that end what an owner holds; they need no version, since they can only free."""
+    return [Removal(tables.rate_limits, PREFIX + group, "fl", release.owner) for group in release.groups]
 
 
 def _thousandths(level: float) -> int:

@@ -60,10 +60,23 @@ class Unanswered:
     """Written or not: the table did not say, or had no time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Take a value out of an item's map, whatever is there; the item must exist."""
+
+    table: str
+    id: str
+    map: str
+    name: str
+
+
 Outcome = Applied | Refused | Unanswered
 
 
-def run(client: Any, statements: Sequence[Statement | Insert | Delete]) -> list[Outcome]:
+Write = Statement | Insert | Delete | Removal
+
+
+def run(client: Any, statements: Sequence[Write]) -> list[Outcome]:
     """Make the writes, each by itself, and say what came of each. No item may be in it twice."""
     outcomes: list[Outcome] = []
     for start in range(0, len(statements), MOST_STATEMENTS):
@@ -71,7 +84,7 @@ def run(client: Any, statements: Sequence[Statement | Insert | Delete]) -> list[
     return outcomes
 
 
-def _run(client: Any, statements: Sequence[Statement | Insert | Delete]) -> list[Outcome]:
+def _run(client: Any, statements: Sequence[Write]) -> list[Outcome]:
     try:
         answer = write(client.batch_execute_statement, Statements=[_partiql(each) for each in statements])
     except StoreError:
@@ -90,7 +103,7 @@ def _outcome(response: Mapping[str, Any]) -> Outcome:
     return Unanswered()
 
 
-def _partiql(statement: Statement | Insert | Delete) -> dict[str, Any]:
+def _partiql(statement: Write) -> dict[str, Any]:
     # Names are ours, from the table of fields; all values are parameters.
     match statement:
         case Insert():
@@ -101,6 +114,9 @@ def _partiql(statement: Statement | Insert | Delete) -> dict[str, Any]:
             where = {"id": text(statement.id), **statement.condition}
             clause = f'DELETE FROM "{statement.table}" WHERE {_all_of(where)}'  # noqa: S608 - the names are ours
             return {"Statement": clause, "Parameters": list(where.values())}
+        case Removal():
+            clause = f'UPDATE "{statement.table}" REMOVE "{statement.map}"."{statement.name}" WHERE "id"=?'
+            return {"Statement": clause, "Parameters": [text(statement.id)]}
         case Statement():
             return _update(statement)
     assert_never(statement)

@@ -108,6 +108,14 @@ SaveResult = Saved | Outdated | Unsure
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """The limiter's slots that an owner is done with: all that it holds in these groups."""
+
+    groups: tuple[str, ...]
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One line of the audit log: who did what to what, why, when, and what it made of it.
 
@@ -188,8 +196,10 @@ class JobStore(Stages, Protocol):
         """Return the payloads of jobs that keep theirs apart."""
         ...
 
-    def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
+    def save_many(self, changes: Sequence[Change], release: Release | None = None) -> list[SaveResult]:
         """Apply each change by itself, in one call per 25; no job may be in it twice.
+
+        The slots of a `release` are given back in the same calls; a failure leaves them to run out.
 
         One with a `follow` takes a call of its own, and is Unsure where a job of the follow's id exists. Only
         what differs is written, so that a look which `dispatch` moved meanwhile stays moved; the look and its
@@ -262,8 +272,12 @@ class Limiter(Protocol):
         """
         ...
 
-    def give_back(self, groups: Sequence[str], owner: str) -> None:
-        """End what an owner holds in these groups; a failure leaves it to run out."""
+    def give_back(self, release: Release) -> None:
+        """End what an owner holds; a failure leaves it to run out."""
+        ...
+
+    def given_back(self, release: Release) -> None:
+        """Note that this was ended by `JobStore.save_many`."""
         ...
 
     def buckets(self) -> Mapping[str, Bucket]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from chalicelib.domain.errors import StoreError
 from chalicelib.domain.job import Job, JobId
 from chalicelib.domain.jobtype import JobType
-from chalicelib.domain.ports import Journal, Limiter
+from chalicelib.domain.ports import Journal, Limiter, Release
 from chalicelib.domain.ratelimit import Ask, group_of
 
 UNREACHABLE = timedelta(seconds=2)  # how long a batch stays away when the limiter does not answer
@@ -15,10 +15,10 @@ UNREACHABLE = timedelta(seconds=2)  # how long a batch stays away when the limit
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """What the limiter said of a batch; `groups` are those in which `owner` holds slots now."""
+    """What the limiter said of a batch; `slots` are what its owner holds now, None if nothing."""
 
     denied: Mapping[JobId, timedelta]
-    groups: tuple[str, ...]
+    slots: Release | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Gate:
     def ask(self, jobs: Sequence[Job], *, owner: str, until: datetime, now: datetime) -> Admitted:
         """Reserve what fits, one write for each provider group; a silent limiter lets nobody through."""
         if self.limiter is None:
-            return Admitted({}, ())
+            return Admitted({}, None)
         denied: dict[JobId, timedelta] = {}
         groups: list[str] = []
         for group, asks in self._by_group(jobs).items():
@@ -45,12 +45,17 @@ class Gate:
             denied |= admission.denied
             if admission.granted:
                 groups.append(group)
-        return Admitted(denied, tuple(groups))
+        return Admitted(denied, Release(tuple(groups), owner) if groups else None)
 
-    def give_back(self, admitted: Admitted, owner: str) -> None:
-        """End what a batch held."""
-        if self.limiter and admitted.groups:
-            self.limiter.give_back(admitted.groups, owner)
+    def give_back(self, slots: Release) -> None:
+        """End what a batch holds, by a call of its own."""
+        if self.limiter is not None:
+            self.limiter.give_back(slots)
+
+    def given_back(self, slots: Release) -> None:
+        """Note what was given back with the last save of a batch."""
+        if self.limiter is not None:
+            self.limiter.given_back(slots)
 
     def _by_group(self, jobs: Sequence[Job]) -> dict[str, list[Ask]]:
         asks: dict[str, list[Ask]] = {}

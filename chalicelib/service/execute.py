@@ -6,7 +6,7 @@ look-up or a person can clear.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -37,18 +37,28 @@ from chalicelib.domain.ports import (
     Journal,
     Limiter,
     Outdated,
+    Release,
     Saved,
     Unsure,
 )
 from chalicelib.domain.providers import Begun, Providers
 from chalicelib.domain.settle import settle
 from chalicelib.domain.standing import Need, Registry
+from chalicelib.domain.tally import Metrics, tally
 from chalicelib.service.admission import Admitted, Gate
 from chalicelib.service.fates import DONE, LEFT, STRAY, Fate, Later, Look, Step, Tell
 from chalicelib.service.needs import Found, look_up
 from chalicelib.service.planning import SOON, Planner
 from chalicelib.service.sending import send_follows
 from chalicelib.service.writing import write
+
+
+@dataclass(slots=True)
+class Hand:
+    """A batch in hand: the limiter's slots that it holds, and what surely stands of its saves."""
+
+    slots: Release | None
+    stands: list[Change] = field(default_factory=list)  # its threads add to it
 
 
 @dataclass(slots=True)
@@ -79,6 +89,7 @@ class Execute:
         crew: Crew,
         journal: Journal,
         limiter: Limiter | None = None,
+        metrics: Metrics | None = None,
         timing: Timing = TIMING,
     ) -> None:
         self._store = store
@@ -91,6 +102,7 @@ class Execute:
         self._crew = crew
         self._journal = journal
         self._gate = Gate(limiter, types, journal)
+        self._metrics = metrics
         self._timing = timing
         self._policies = {name: job_type.policy(timing) for name, job_type in types.items()}
         self._notices = Notices(types, timing)
@@ -115,10 +127,13 @@ class Execute:
             job_id: self._planner.turned_away(jobs[job_id], wait, receives[job_id])
             for job_id, wait in admitted.denied.items()
         }
+        hand = Hand(admitted.slots)
         try:
-            return fates | self._carry_out(plans, receives, ends, told)
+            return fates | self._carry_out(plans, receives, ends, told, hand)
         finally:
-            self._gate.give_back(admitted, owner)
+            if hand.slots is not None:
+                self._gate.give_back(hand.slots)
+            self._count(hand.stands)
 
     def _carry_out(
         self,
@@ -126,6 +141,7 @@ class Execute:
         receives: Mapping[JobId, int],
         ends: datetime,
         told: Tell,
+        hand: Hand,
     ) -> dict[JobId, Fate]:
         """Write what was planned and run what was claimed; say what each message deserves."""
         steps = [plan for plan in plans.values() if isinstance(plan, Step)]
@@ -139,7 +155,7 @@ class Execute:
         fates |= {job_id: self._left_without_payload(job_id) for job_id in missing}
         fates |= dict.fromkeys(unknown, LEFT)
         fates |= self._move_looks([plan for plan in plans.values() if isinstance(plan, Look)])
-        claimed, written = self._write(steps)
+        claimed, written = self._write(steps, hand)
         told(fates := fates | written)
         held = [
             Held(
@@ -152,7 +168,7 @@ class Execute:
             )
             for job in claimed
         ]
-        return fates | self._run_all(held, ends)
+        return fates | self._run_all(held, ends, hand)
 
     def _ask_limiter(self, plans: Iterable[Step | Look | Fate], owner: str, ends: datetime) -> Admitted:
         asking = [plan.change.before for plan in plans if isinstance(plan, Step) and plan.fate is None]
@@ -170,19 +186,29 @@ class Execute:
             for look, result in zip(looks, results, strict=True)
         }
 
-    def _write(self, steps: Sequence[Step]) -> tuple[list[Job], dict[JobId, Fate]]:
-        """Write what was decided; return the jobs that are ours to run, and the fates of the others."""
+    def _write(
+        self, steps: Sequence[Step], hand: Hand, *, last: bool = False
+    ) -> tuple[list[Job], dict[JobId, Fate]]:
+        """Write what was decided; return the jobs that are ours to run, and the fates of the others.
+
+        With the last write of a batch goes what it held.
+        """
         if not steps:
             return [], {}
         claimed: list[Job] = []
         fates: dict[JobId, Fate] = {}
         changes = [self._notices.on(step.change) for step in steps]
-        results = write(self._store, changes)
+        release = hand.slots if last else None
+        results = write(self._store, changes, release)
+        if release is not None:
+            hand.slots = None
+            self._gate.given_back(release)
         send_follows(self._queue, self._journal, changes, results, now=self._clock.now())
         for step, result in zip(steps, results, strict=True):
             job = step.change.after
             match result:
                 case Saved():
+                    hand.stands.append(step.change)
                     self._journal.note(
                         "claimed" if step.fate is None else "moved",
                         jobId=job.id,
@@ -248,9 +274,17 @@ class Execute:
             self._journal.alarm("needs_unanswered")
             return dict.fromkeys([*(job_id for job_id, found in needs.items() if found), *unread])
 
+    def _count(self, stands: Sequence[Change]) -> None:
+        """Add what a batch came to to the counters, in one write; a count that is lost costs no job."""
+        counts = tally((change.before, change.after) for change in stands)
+        if self._metrics is None or not counts:
+            return
+        if not self._metrics.add(counts, at=self._clock.now(), spread=self._chance.fraction()):
+            self._journal.note("not_counted", jobs=len(stands))
+
     # --- running
 
-    def _run_all(self, claimed: Sequence[Held], ends: datetime) -> dict[JobId, Fate]:
+    def _run_all(self, claimed: Sequence[Held], ends: datetime, hand: Hand) -> dict[JobId, Fate]:
         deadline = ends - self._timing.settle_margin
 
         def attempt(held: Held) -> Step | Fate:
@@ -261,11 +295,11 @@ class Execute:
                 self._journal.alarm("attempt_abandoned", jobId=held.job.id, type=held.job.type)
                 return LEFT
             if held.policy.effect_class.begins:
-                return self._write([step])[1][held.job.id]
+                return self._write([step], hand)[1][held.job.id]
             return step
 
         ended = dict(zip((held.job.id for held in claimed), self._crew.run_all(attempt, claimed), strict=True))
-        _, fates = self._write([step for step in ended.values() if isinstance(step, Step)])
+        _, fates = self._write([step for step in ended.values() if isinstance(step, Step)], hand, last=True)
         return {job_id: fate for job_id, fate in ended.items() if not isinstance(fate, Step)} | fates
 
     def _run(self, held: Held, deadline: datetime) -> Outcome:

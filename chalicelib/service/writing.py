@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 
 from chalicelib.domain.job import same_write
-from chalicelib.domain.ports import Change, JobStore, Outdated, Saved, SaveResult, Unsure
+from chalicelib.domain.ports import Change, JobStore, Outdated, Release, Saved, SaveResult, Unsure
 
 TRIES = 3
 
 
-def write(store: JobStore, changes: Sequence[Change]) -> list[SaveResult]:
-    """Save each change, trying again those whose reply was lost; a write of ours that stands is Saved."""
-    results = _recognised(changes, store.save_many(changes))
+def write(store: JobStore, changes: Sequence[Change], release: Release | None = None) -> list[SaveResult]:
+    """Save each change, trying again those whose reply was lost; a write of ours that stands is Saved.
+
+    What is to be given back with them is given back once: where that fails it runs out by itself.
+    """
+    results = _recognised(changes, store.save_many(changes, release))
     for _ in range(TRIES - 1):
         unsure = [index for index, result in enumerate(results) if isinstance(result, Unsure)]
         if not unsure:

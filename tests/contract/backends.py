@@ -108,6 +108,7 @@ class MemoryRecords:
         self.endpoints = MemoryEndpointStore(self.store.audit)
         self.registry.endpoints = self.endpoints.endpoints
         self._limiter = MemoryLimiter(LIMITS)
+        self.store.limiter = self._limiter
 
     def limiter(self) -> Limiter:
         return self._limiter

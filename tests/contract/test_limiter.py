@@ -11,9 +11,10 @@ import pytest
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import JobId, VenueId
 from chalicelib.domain.policies import Lane
-from chalicelib.domain.ports import Entry
+from chalicelib.domain.ports import Change, Entry, Outdated, Release
 from chalicelib.domain.ratelimit import LIMITS, Ask, Limit, emptied
 from tests.contract.backends import DynamoRecords, Faults, Records
+from tests.factories import a_job
 from tests.fakes import START
 
 UNTIL = START + timedelta(seconds=65)
@@ -43,10 +44,29 @@ def test_what_one_container_reserves_another_cannot(records: Records) -> None:
 def test_slots_that_are_given_back_are_free_at_once(records: Records) -> None:
     mine, other = records.limiter(), records.limiter()
     mine.reserve("ses", asks(15), owner="o1", until=UNTIL, now=START)
-    mine.give_back(["ses"], "o1")
+    mine.give_back(Release(("ses",), "o1"))
 
     assert other.buckets()["ses"].in_flight(START) == 0
     assert len(other.reserve("ses", asks(10), owner="o2", until=UNTIL, now=START).granted) == 10
+
+
+def test_slots_go_back_with_the_save_of_a_batch_whatever_comes_of_its_changes(records: Records) -> None:
+    mine, other = records.limiter(), records.limiter()
+    for group in ("ses", "stripe"):
+        mine.reserve(group, asks(10), owner="o1", until=UNTIL, now=START)
+        other.reserve(group, asks(1), owner="o2", until=UNTIL, now=START)
+    job = a_job()
+    records.store.add(job)
+    release = Release(("ses", "stripe"), "o1")
+    stale = Change(replace(job, version=7), replace(job, version=8))
+
+    [result] = records.store.save_many([stale], release)
+    assert isinstance(result, Outdated)
+    mine.given_back(release)
+
+    assert set(other.buckets()["ses"].holdings) == {"o2"}
+    assert "o1" not in other.buckets()["stripe"].holdings
+    assert len(mine.reserve("ses", asks(10), owner="o3", until=UNTIL, now=START).granted) == 10
 
 
 def test_slots_of_an_owner_that_died_are_free_when_its_lease_has_ended(records: Records) -> None:
@@ -61,7 +81,7 @@ def test_slots_of_an_owner_that_died_are_free_when_its_lease_has_ended(records: 
 
 def test_giving_back_what_nobody_holds_does_no_harm(records: Records) -> None:
     limiter = records.limiter()
-    limiter.give_back(["stripe", "ses"], "o1")
+    limiter.give_back(Release(("stripe", "ses"), "o1"))
 
     assert limiter.buckets()["ses"].in_flight(START) == 0
     assert len(limiter.reserve("ses", asks(1), owner="o1", until=UNTIL, now=START).granted) == 1
@@ -175,7 +195,7 @@ def test_eight_consumers_overshoot_by_no_more_than_a_burst_and_a_batch(records: 
                 continue
             with lock:
                 started.extend([now] * len(granted))
-            limiter.give_back(["ses"], owner)
+            limiter.give_back(Release(("ses",), owner))
 
     with ThreadPoolExecutor(CONSUMERS) as pool:
         list(pool.map(consume, range(CONSUMERS)))

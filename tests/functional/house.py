@@ -25,6 +25,7 @@ from chalicelib.domain.ports import (
     Limiter,
     Message,
     Received,
+    Release,
     SaveResult,
     Unsure,
 )
@@ -45,6 +46,7 @@ from tests.fakes import (
     SeededChance,
     SequentialCrew,
 )
+from tests.fakes_metrics import MemoryMetrics
 from tests.fakes_registry import MemoryRegistry
 
 T = TypeVar("T")
@@ -97,9 +99,10 @@ class FaultyStore(MemoryStore):
     def load_payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, Mapping[str, Any]]:
         return self._call("load_payloads", lambda: super(FaultyStore, self).load_payloads(jobs))
 
-    def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
+    def save_many(self, changes: Sequence[Change], release: Release | None = None) -> list[SaveResult]:
         assert len({change.before.id for change in changes}) == len(changes)
-        return self._saving("save_many", changes, super().save_many)
+        save = super().save_many
+        return self._saving("save_many", changes, lambda these: save(these, release))
 
     def save_looks(self, looks: Sequence[Change]) -> list[SaveResult]:
         return self._saving("save_looks", looks, super().save_looks)
@@ -277,6 +280,8 @@ class House:
         self.chance = SeededChance()
         self.journal = ListJournal()
         self.store = FaultyStore()
+        self.store.limiter = limiter
+        self.metrics = MemoryMetrics()
         self.registry = MemoryRegistry()
         self.queue = FaultyQueue(self.clock)
         self.leases = MemoryLeases()
@@ -327,6 +332,7 @@ class House:
             crew=crew or SequentialCrew(),
             journal=self.journal,
             limiter=limiter,
+            metrics=self.metrics,
         )
 
     # --- callers

@@ -20,7 +20,7 @@ from chalicelib.domain.errors import (
 )
 from chalicelib.domain.job import Job, Reason, State, VenueId
 from chalicelib.domain.policies import Role
-from chalicelib.domain.ports import Change, SaveResult, Unsure
+from chalicelib.domain.ports import Change, Release, SaveResult, Unsure
 from chalicelib.service.dispatch import Dispatch
 from chalicelib.service.manage import Manage, Order
 from chalicelib.service.principal import Principal
@@ -332,7 +332,7 @@ def test_no_message_goes_for_a_job_that_may_still_be_on_its_stage() -> None:
     batches = Batches()
     real, silent = batches.store.save_many, iter([True, True, True])
 
-    def save_many(changes: Sequence[Change]) -> list[SaveResult]:
+    def save_many(changes: Sequence[Change], release: Release | None = None) -> list[SaveResult]:
         return [Unsure() for _ in changes] if next(silent, False) else real(changes)
 
     batches.store.save_many = save_many  # type: ignore[method-assign]  # the same, from the fourth time on

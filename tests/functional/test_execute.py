@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.domain.claim import Leave
 from chalicelib.domain.controls import Scope
-from chalicelib.domain.errors import Ambiguous, Declined, NotSent, TurnedAway
+from chalicelib.domain.errors import Ambiguous, Declined, NotSent, StoreRefused, TurnedAway
 from chalicelib.domain.job import ClaimId, Job, JobId, Poll, Reason, State, VenueId, run
 from chalicelib.domain.jobtype import Work
 from chalicelib.domain.message import Hint, encode
@@ -18,6 +18,7 @@ from chalicelib.domain.outcome import Completed, Failure, HeldBack, Pending, Ref
 from chalicelib.domain.policies import TIMING, EffectClass, Lane, Tier
 from chalicelib.domain.ports import Received
 from chalicelib.domain.providers import Begun
+from chalicelib.domain.tally import Measure, Name
 from chalicelib.system import ThreadCrew
 from chalicelib.worker import consume
 from tests.factories import is_sentence
@@ -983,6 +984,30 @@ def test_a_batch_of_ten_costs_three_calls_where_the_receiver_dedups(
     assert house.consume(tier_of(effect_class)) == []
     assert dict(house.store.calls) == {"load_batch": 1, "save_many": 2}
     assert dict(house.queue.calls) == {}
+    assert house.metrics.writes == 1
+
+
+@pytest.mark.parametrize("effect_class", list(EffectClass))
+def test_what_a_batch_came_to_is_counted_once(house: House, effect_class: EffectClass) -> None:
+    house.accept_many(10, effect_class)
+    kind = house.of_class[effect_class].name
+    house.scripts[effect_class].steps.extend([Refused(WHY)] * 2)
+    house.consume(tier_of(effect_class))
+    counts = house.metrics.minute(house.clock.now())
+    measures = (Measure.BEGUN, Measure.SUCCESS, Measure.REFUSED, Measure.FAILURE)
+    assert [counts.get(Name(each, kind), 0) for each in measures] == [10, 8, 2, 0]
+    assert counts[Name(Measure.TOOK, kind, "0.1")] == 10
+
+
+def test_what_was_not_saved_is_not_counted_and_a_count_that_fails_costs_no_job(house: House) -> None:
+    job_id = house.accept()
+    house.metrics.fails = StoreRefused()
+    assert house.consume() == []
+    assert house.job(job_id).state is State.COMPLETED
+    assert "not_counted" in house.journal.actions()
+    house.metrics.fails = None
+    assert house.consume() == []
+    assert house.metrics.minute(house.clock.now()) == {}
 
 
 @pytest.mark.parametrize("effect_class", [B, C])

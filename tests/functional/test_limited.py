@@ -9,6 +9,7 @@ import pytest
 from chalicelib.domain.errors import StoreRefused, StoreUnsure
 from chalicelib.domain.job import State
 from chalicelib.domain.policies import EffectClass, Lane, Tier
+from chalicelib.domain.ports import Release
 from chalicelib.domain.ratelimit import LIMITS, Admission, Ask, Limit
 from tests.fakes_limiter import MemoryLimiter
 from tests.functional.house import House
@@ -34,9 +35,9 @@ class Limiters(MemoryLimiter):
             raise self.fails
         return super().reserve(group, asks, owner=owner, until=until, now=now)
 
-    def give_back(self, groups: Sequence[str], owner: str) -> None:
-        self.returned.extend(groups)
-        super().give_back(groups, owner)
+    def give_back(self, release: Release) -> None:
+        self.returned.extend(release.groups)
+        super().give_back(release)
 
 
 @pytest.fixture

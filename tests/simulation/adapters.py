@@ -14,7 +14,7 @@ from chalicelib.domain.keys import Key
 from chalicelib.domain.message import Hint, encode
 from chalicelib.domain.operation import Operation, OperationId
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.domain.ports import Change, Entry, KeyTaken, Message, Received, SaveResult, Unsure
+from chalicelib.domain.ports import Change, Entry, KeyTaken, Message, Received, Release, SaveResult, Unsure
 from chalicelib.domain.ratelimit import Admission, Ask, Bucket
 from chalicelib.domain.search import DeadLetter, Partition, Upcoming
 from chalicelib.domain.standing import Need, Standing
@@ -142,12 +142,15 @@ class SimStore(Stormy):
     def load_payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, Mapping[str, Any]]:
         return self._read("load_payloads", lambda: self._memory.load_payloads(jobs))
 
-    def save_many(self, changes: Sequence[Change]) -> list[SaveResult]:
+    def save_many(self, changes: Sequence[Change], release: Release | None = None) -> list[SaveResult]:
         if isinstance(self._memory, WatchedStore):
             for change in changes:
                 self._memory.watch.claims(change, *self._read_controls)
         label = _step(changes[0]) if self._world.aim and changes else "save"
-        return self._each(label, changes, self._memory.save_one, Unsure())
+        results: list[SaveResult] = self._each(label, changes, self._memory.save_one, Unsure())
+        if release is not None and self._memory.limiter is not None and not self._world.strikes("refuse"):
+            self._memory.limiter.give_back(release)
+        return results
 
     def save_audited(
         self,
@@ -291,10 +294,13 @@ class SimLimiter:
             world.note(process.name, f"reserve: {len(admission.denied)} of {len(asks)} denied")
         return admission
 
-    def give_back(self, groups: Sequence[str], owner: str) -> None:
+    def give_back(self, release: Release) -> None:
         self._process.before("give back")
         if not self._process.world.strikes("refuse"):
-            self._memory.give_back(groups, owner)
+            self._memory.give_back(release)
+
+    def given_back(self, release: Release) -> None:
+        pass
 
     def buckets(self) -> Mapping[str, Bucket]:
         return self._memory.buckets()

@@ -267,8 +267,8 @@ def _message_first() -> list[Any]:
     """Let a settled job's message go before its save is certain, and never look again."""
     real = execute.Execute._run_all
 
-    def run_all(self: Any, claimed: Any, ends: Any) -> Any:
-        return dict.fromkeys(real(self, claimed, ends), fates.DONE)
+    def run_all(self: Any, *args: Any) -> Any:
+        return dict.fromkeys(real(self, *args), fates.DONE)
 
     looks = patch.object(dispatch, "look", lambda *_, **__: None)
     return [patch.object(execute.Execute, "_run_all", run_all), looks]

@@ -114,6 +114,7 @@ class Schedule:
         self.store = WatchedStore(self.watch, self._tick_for)
         self.leases = MemoryLeases()
         self.limiter = MemoryLimiter(chance.choice((LIMITS, TIGHT)))
+        self.store.limiter = self.limiter
         self.queues = SimQueues(self.world, self._invoke)
         self.operators = Operators(
             self.world, self.types, self.job_type, VENUE, self.store, self.queues, self.leases, self.watch

@@ -97,6 +97,7 @@ class Sale:
         self.world = World(f"fairness-{seed}")
         self.store = MemoryStore()
         self.limiter = MemoryLimiter()
+        self.store.limiter = self.limiter
         self.queue = FairQueue(self.world)
         self.done_at: dict[VenueId, list[int]] = {}
 
