@@ -27,6 +27,7 @@ from chalicelib.http import (
     rate_limits,
     schedules,
     suppressions,
+    venues,
 )
 from chalicelib.http.cors import answer_preflights, cors
 from chalicelib.http.views import one_shape
@@ -53,6 +54,7 @@ app.register_blueprint(callbacks_stripe.routes, url_prefix="/v1")
 app.register_blueprint(callbacks_twilio.routes, url_prefix="/v1")
 app.register_blueprint(metrics.routes, url_prefix="/v1")
 app.register_blueprint(metrics.at_the_root)
+app.register_blueprint(venues.routes, url_prefix="/v1")
 app.register_blueprint(health.routes)
 app.register_blueprint(docs.routes)
 answer_preflights(app)  # after the last route

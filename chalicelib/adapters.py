@@ -28,6 +28,7 @@ from chalicelib.domain.ports import (
     Quotas,
 )
 from chalicelib.domain.providers import Analytics, Hooks, Mailer, Orders, Payments, Payouts, Providers, Texts
+from chalicelib.domain.quiet import QuietBook
 from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
 from chalicelib.domain.standing import Registry
@@ -42,6 +43,7 @@ from chalicelib.system import SystemChance, SystemClock, ThreadCrew, signing_sec
 if TYPE_CHECKING:
     from chalicelib.aws.clients import Clients
     from chalicelib.aws.secrets import Secrets
+    from chalicelib.aws.tables import Tables
 
 T = TypeVar("T")
 
@@ -55,6 +57,7 @@ class Adapters:
     store: JobStore
     registry: Registry
     suppressions: Suppressions
+    quiet_hours: QuietBook
     index: JobIndex
     audit_log: AuditLog
     backlog: Backlog
@@ -91,9 +94,7 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.operation_store import DynamoOperationStore
     from chalicelib.aws.quotas import DynamoQuotas
     from chalicelib.aws.rate_limiter import DynamoLimiter
-    from chalicelib.aws.registry import DynamoRegistry
     from chalicelib.aws.schedule_store import DynamoScheduleStore
-    from chalicelib.aws.suppressions import DynamoSuppressions
     from chalicelib.aws.tables import Tables
 
     clients = Clients()
@@ -102,10 +103,12 @@ def on_aws(settings: Settings) -> Adapters:
     names = settings.tables
     tables = Tables(**asdict(names))
     urls = settings.queues.lanes
+    registry, suppressions, quiet_hours = _facts(clients, tables)
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
-        registry=DynamoRegistry(clients.dynamodb, tables),
-        suppressions=DynamoSuppressions(clients.dynamodb, tables),
+        registry=registry,
+        suppressions=suppressions,
+        quiet_hours=quiet_hours,
         index=DynamoJobIndex(clients.dynamodb, tables),
         audit_log=DynamoAuditLog(clients.dynamodb, tables),
         backlog=AwsBacklog(clients.sqs, urls, settings.queues.dead_letters, clients.dynamodb, tables),
@@ -134,6 +137,16 @@ def _endpoint_store(settings: Settings, clients: "Clients") -> EndpointStore:
     from chalicelib.aws.tables import Tables
 
     return DynamoEndpointStore(clients.dynamodb, Tables(**asdict(settings.tables)), signing_secret)
+
+
+def _facts(clients: "Clients", tables: "Tables") -> tuple[Registry, Suppressions, QuietBook]:
+    """Return what jobs need of the store, and how it gets there."""
+    from chalicelib.aws.quiet_hours import DynamoQuietBook
+    from chalicelib.aws.registry import DynamoRegistry
+    from chalicelib.aws.suppressions import DynamoSuppressions
+
+    client = clients.dynamodb
+    return DynamoRegistry(client, tables), DynamoSuppressions(client, tables), DynamoQuietBook(client, tables)
 
 
 def _read_token_keys(settings: Settings, clients: "Clients") -> Mapping[str, str]:

@@ -30,6 +30,7 @@ from chalicelib.service.listing import Listing
 from chalicelib.service.manage import Manage
 from chalicelib.service.operations import Operations
 from chalicelib.service.opt_outs import OptOuts
+from chalicelib.service.quiet_hours import VenueQuietHours
 from chalicelib.service.rate_limits import RateLimits
 from chalicelib.service.read import Read
 from chalicelib.service.run_operations import RunOperations
@@ -70,6 +71,7 @@ class Service:
     watch: Watch
     callbacks: Callbacks
     opt_outs: OptOuts
+    quiet_hours: VenueQuietHours
     seals: Mapping[str, Seal]  # by vendor; one without a secret is not there
     execute: Execute
     dispatch: Dispatch
@@ -133,6 +135,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         suppressions=_suppressions(adapters),
         watch=watch(settings, adapters, types),
         callbacks=_callbacks(adapters, types, timing),
+        quiet_hours=VenueQuietHours(adapters.quiet_hours, clock=clock, chance=adapters.chance, journal=journal),
         opt_outs=OptOuts(adapters.suppressions, clock=clock, chance=adapters.chance, journal=journal),
         seals=_seals(settings, adapters),
         execute=_execute(adapters, types, timing),

@@ -51,6 +51,31 @@ class MemoryRegistry:
             )
 
 
+class MemoryQuietBook:
+    """The quiet hours that a registry knows."""
+
+    def __init__(self, registry: MemoryRegistry, audit: list[Entry]) -> None:
+        self._hours = registry.quiet_hours
+        self._audit = audit
+        self._lock = threading.RLock()
+
+    def load(self, venue_id: VenueId) -> QuietHours | None:
+        with self._lock:
+            return self._hours.get(venue_id)
+
+    def swap(
+        self, venue_id: VenueId, before: QuietHours | None, after: QuietHours | None, entry: Entry
+    ) -> bool:
+        with self._lock:
+            if self._hours.get(venue_id) != before:
+                return False
+            self._hours.pop(venue_id, None)
+            if after is not None:
+                self._hours[venue_id] = after
+            self._audit.append(entry)
+            return True
+
+
 class MemorySuppressions:
     """The rows in a dictionary; what they suppress, a registry knows."""
 

@@ -34,7 +34,7 @@ from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_metrics import MemoryMetrics
 from tests.fakes_operations import MemoryOperationStore
 from tests.fakes_quotas import MemoryQuotas
-from tests.fakes_registry import MemoryRegistry, MemorySuppressions
+from tests.fakes_registry import MemoryQuietBook, MemoryRegistry, MemorySuppressions
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
 
@@ -142,6 +142,7 @@ class Front:
             store=self.store,
             registry=self.registry,
             suppressions=self.suppressions,
+            quiet_hours=MemoryQuietBook(self.registry, self.store.audit),
             index=self.index,
             audit_log=MemoryAuditLog(self.store.audit),
             backlog=self.backlog,

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from typing import Protocol
+
+from chalicelib.domain.job import VenueId
+from chalicelib.domain.ports import Entry
 
 DAY = timedelta(days=1)
 
@@ -40,3 +44,20 @@ class QuietHours:
         if self.begins <= self.ends:
             return self.begins <= clock < self.ends
         return clock >= self.begins or clock < self.ends
+
+
+class QuietBook(Protocol):
+    """The quiet hours of the venues that have any."""
+
+    def load(self, venue_id: VenueId) -> QuietHours | None:
+        """Return the quiet hours of a venue. Read consistently. Raises StoreRefused."""
+        ...
+
+    def swap(
+        self, venue_id: VenueId, before: QuietHours | None, after: QuietHours | None, entry: Entry
+    ) -> bool:
+        """Replace the quiet hours of a venue if they still are `before`, with the audit entry, both or neither.
+
+        None: it has none. Says whether it was done. Raises StoreRefused or StoreUnsure.
+        """
+        ...

@@ -25,6 +25,7 @@ from chalicelib.http import (
     rate_limits,
     schedules,
     suppressions,
+    venues,
 )
 from chalicelib.http.openapi import describe
 from chalicelib.http.operations import Answer, Operation, Operations, Shapes
@@ -142,6 +143,7 @@ CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
     (callbacks_stripe.OPERATIONS, callbacks.SCHEMAS | callbacks_stripe.SCHEMAS),
     (callbacks_twilio.OPERATIONS, callbacks_twilio.SCHEMAS),
     (metrics.OPERATIONS, metrics.SCHEMAS),
+    (venues.OPERATIONS, venues.SCHEMAS),
     (health.OPERATIONS, health.SCHEMAS),
     (OPERATIONS, {}),
 )

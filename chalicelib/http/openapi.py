@@ -20,6 +20,7 @@ TAGS: Mapping[str, str] = {
     "schedules": "Jobs that come round by the clock.",
     "control": "Stop and resume: queues, providers, venues, types, everything.",
     "suppressions": "Addresses that nothing is sent to.",
+    "venues": "What is kept of venues.",
     "audit": "What operators did.",
     "metrics": "Rates, averages, failures.",
     "callbacks": "What vendors tell us, signed.",

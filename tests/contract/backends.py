@@ -20,6 +20,7 @@ from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
 from chalicelib.aws.job_store import DynamoJobStore
 from chalicelib.aws.leases import DynamoLeases
 from chalicelib.aws.operation_store import DynamoOperationStore
+from chalicelib.aws.quiet_hours import DynamoQuietBook
 from chalicelib.aws.rate_limiter import DynamoLimiter
 from chalicelib.aws.registry import DynamoRegistry
 from chalicelib.aws.schedule_store import DynamoScheduleStore
@@ -31,6 +32,7 @@ from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received
+from chalicelib.domain.quiet import QuietBook
 from chalicelib.domain.ratelimit import LIMITS
 from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
@@ -42,7 +44,7 @@ from tests.fakes_backlog import MemoryBacklog
 from tests.fakes_endpoints import MemoryEndpointStore
 from tests.fakes_limiter import MemoryLimiter
 from tests.fakes_operations import MemoryOperationStore
-from tests.fakes_registry import MemoryRegistry, MemorySuppressions
+from tests.fakes_registry import MemoryQuietBook, MemoryRegistry, MemorySuppressions
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
 from tests.template import table
@@ -81,6 +83,9 @@ class Records(Protocol):
     def suppressions(self) -> Suppressions: ...
 
     @property
+    def quiet_hours(self) -> QuietBook: ...
+
+    @property
     def backlog(self) -> Backlog: ...
 
     def limiter(self) -> Limiter:
@@ -107,6 +112,7 @@ class MemoryRecords:
         self.suppressions = MemorySuppressions(self.registry, self.store.audit)
         self.endpoints = MemoryEndpointStore(self.store.audit)
         self.registry.endpoints = self.endpoints.endpoints
+        self.quiet_hours = MemoryQuietBook(self.registry, self.store.audit)
         self._limiter = MemoryLimiter(LIMITS)
         self.store.limiter = self._limiter
 
@@ -159,6 +165,10 @@ class DynamoRecords:
     @property
     def suppressions(self) -> DynamoSuppressions:
         return DynamoSuppressions(self.client, self.tables)
+
+    @property
+    def quiet_hours(self) -> DynamoQuietBook:
+        return DynamoQuietBook(self.client, self.tables)
 
     @property
     def backlog(self) -> AwsBacklog:

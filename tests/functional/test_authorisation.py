@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import time
 from itertools import product
 from typing import Any
 
@@ -15,9 +16,10 @@ from chalice.test import HTTPResponse
 
 from app import app
 from chalicelib import wiring
-from chalicelib.domain.job import JobId, State, UserId
+from chalicelib.domain.job import JobId, State, UserId, VenueId
 from chalicelib.domain.operation import Status
 from chalicelib.domain.policies import Role
+from chalicelib.domain.quiet import QuietHours
 from chalicelib.jobtypes import discover
 from tests.front import OTHER, OWN, TWILIO, Front
 
@@ -106,6 +108,8 @@ MAY_SEE_QUEUES: dict[tuple[Role, str], int] = {
     (Role.ADMIN, "other"): 200,
     (Role.ADMIN, "none"): 200,
 }
+# The quiet hours of OWN.
+MAY_HUSH = {cell: 403 if status == 404 else status for cell, status in MAY_STEER.items()}
 ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/jobs"): MAY_SUBMIT,
     ("POST", "/v1/jobs/batch"): MAY_SUBMIT,
@@ -144,6 +148,9 @@ ROUTES: dict[tuple[str, str], object] = {
     ("GET", "/v1/rate-limits/{key}"): "admin",
     ("PUT", "/v1/rate-limits/{key}"): "admin",
     ("POST", "/v1/rate-limits/{key}/reset"): "admin",
+    ("GET", "/v1/venues/{venue_id}/quiet-hours"): MAY_HUSH,
+    ("PUT", "/v1/venues/{venue_id}/quiet-hours"): MAY_HUSH,
+    ("DELETE", "/v1/venues/{venue_id}/quiet-hours"): MAY_HUSH,
     ("GET", "/v1/suppressions"): "admin",
     ("DELETE", "/v1/suppressions/{suppression_id}"): "admin",
     ("POST", "/v1/callbacks/stripe"): "signed",
@@ -358,6 +365,22 @@ def test_who_may_act_on_all_jobs_of_a_venue(front: Front, role: Role, venue: str
     token = front.token(role, sub="caller", venue=VENUES[venue])
     assert begun(front, token).status_code == MAY_BEGIN[role, venue]
     assert bool(front.operations.operations) == (MAY_BEGIN[role, venue] == 202)
+
+
+@pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule is MAY_HUSH])
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_see_and_set_the_quiet_hours_of_a_venue(
+    front: Front, role: Role, venue: str, method: str, path: str
+) -> None:
+    before = front.registry.quiet_hours[VenueId(OWN)] = QuietHours("UTC", time(22), time(7))
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    raw = b'{"timeZone": "Europe/Berlin"}' if method == "PUT" else b""
+    named = path.replace("{venue_id}", OWN)
+    answer = front.client.http.request(method, named, headers=headers, body=raw)
+    assert answer.status_code == MAY_HUSH[role, venue]
+    changed = front.registry.quiet_hours.get(VenueId(OWN)) != before
+    assert changed == bool(front.store.audit) == (answer.status_code == 200 and method != "GET")
 
 
 @pytest.mark.parametrize(("method", "path"), [row for row, rule in ROUTES.items() if rule is MAY_WATCH])
