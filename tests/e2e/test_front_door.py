@@ -241,3 +241,21 @@ def test_what_the_bank_settles_later_completes_by_stripes_callback(stack: Runnin
     assert await_state(client, job_id, "completed")["result"]["status"] == "succeeded"
     client.close()
     stripe.close()
+
+
+def test_declined_payment_is_paid_by_another_card_and_the_venue_paid_out(stack: RunningStack) -> None:
+    client = stack.client()
+    data = {**PAYMENT["data"], "paymentMethod": "pm_card_chargeDeclined", "orderId": "paid-in-the-end"}
+    declined = client.post("/v1/jobs", {**PAYMENT, "data": data}).body["jobId"]
+    intent = await_state(client, declined, "failed")["providerObject"]
+    retry = {"paymentIntentId": intent, "paymentMethod": "pm_card_visa"}
+    retried = client.post("/v1/jobs", {"type": "payment.retry", "data": retry}).body["jobId"]
+    assert await_state(client, retried, "completed")["result"]["paymentIntentId"] == intent
+    payout = {"amount": 4_000, "currency": "EUR", "period": "2026-11", "destination": "acct_venue"}
+    jobs = [client.post("/v1/jobs", {"type": "payment.payout", "data": payout}).body["jobId"] for _ in range(2)]
+    assert jobs[0] == jobs[1]
+    assert await_state(client, jobs[0], "completed")["result"]["status"] == "created"
+    client.close()
+    moved = [(effect["operation"], effect["idempotencyKey"]) for effect in stack.ledger()]
+    assert moved.count(("charge", f"{retried}:confirm:0")) == 1
+    assert [each for each in moved if each[0] == "transfer"] == [("transfer", f"{jobs[0]}:payout:0")]

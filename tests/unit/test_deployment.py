@@ -119,6 +119,17 @@ def test_a_consumer_touches_the_queues_of_its_own_tier_and_the_one_of_notices_al
     assert all(about == {json.dumps({"Fn::GetAtt": [own, "Arn"]})} for about in queues.values())
 
 
+def test_the_api_may_verify_stripes_callbacks_and_not_call_stripe() -> None:
+    secrets = {
+        about.rpartition("/")[2].strip('"}')
+        for each in statements("api_handler")
+        if "secretsmanager:GetSecretValue" in each["Action"]
+        for about in resources(each)
+    }
+    assert "webhook-stripe-*" in secrets
+    assert not any("stripe-key".startswith(name.rstrip("*")) for name in secrets)
+
+
 @pytest.mark.parametrize("function", ["consume_background", "consume_background_express"])
 def test_events_go_on_our_own_bus_alone(function: str) -> None:
     [puts] = [each for each in statements(function) if "events:PutEvents" in each["Action"]]
