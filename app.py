@@ -19,6 +19,7 @@ from chalicelib.http import (
     control,
     dead_letters,
     docs,
+    endpoints,
     health,
     job_actions,
     jobs,
@@ -44,6 +45,7 @@ app.register_blueprint(batches.routes, url_prefix="/v1")
 app.register_blueprint(bulk.routes, url_prefix="/v1")
 app.register_blueprint(job_actions.routes, url_prefix="/v1")
 app.register_blueprint(schedules.routes, url_prefix="/v1")
+app.register_blueprint(endpoints.routes, url_prefix="/v1")
 app.register_blueprint(control.routes, url_prefix="/v1")
 app.register_blueprint(queues.routes, url_prefix="/v1")
 app.register_blueprint(rate_limits.routes, url_prefix="/v1")

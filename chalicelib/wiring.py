@@ -22,6 +22,7 @@ from chalicelib.service.clone import Clone
 from chalicelib.service.control import Stops
 from chalicelib.service.dead_letters import DeadLetters
 from chalicelib.service.dispatch import Dispatch
+from chalicelib.service.endpoints import Endpoints
 from chalicelib.service.execute import Execute
 from chalicelib.service.intake import Intake
 from chalicelib.service.keyring import KeyRing
@@ -76,6 +77,7 @@ class Service:
     execute: Execute
     dispatch: Dispatch
     schedules: Schedules
+    endpoints: Endpoints
     run_schedules: RunSchedules
     operations: Operations
     run_operations: RunOperations
@@ -141,6 +143,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         execute=_execute(adapters, types, timing),
         dispatch=_dispatch(adapters, types, timing),
         schedules=_schedules(adapters, intake, run_schedules),
+        endpoints=_endpoints(settings, adapters),
         run_schedules=run_schedules,
         operations=_operations(adapters, listing, run_operations),
         run_operations=run_operations,
@@ -313,6 +316,16 @@ def _operations(adapters: Adapters, listing: Listing, runs: RunOperations) -> Op
         clock=adapters.clock,
         chance=adapters.chance,
         journal=adapters.journal,
+    )
+
+
+def _endpoints(settings: Settings, adapters: Adapters) -> Endpoints:
+    return Endpoints(
+        adapters.endpoints,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
+        own_machine=settings.stage in OWN_MACHINE,
     )
 
 

@@ -21,7 +21,7 @@ from chalicelib.domain.ports import Entry
 EndpointId = NewType("EndpointId", str)
 
 DEFAULT = EndpointId("default")
-ID_PATTERN = "^ep_[A-Za-z0-9]{1,64}$"
+ID_PATTERN = "^ep_[A-Za-z0-9_]{1,61}$"
 OLD_SIGNS_FOR = timedelta(hours=24)  # a secret that has been changed signs beside the new one
 MOST_SECRETS = 3  # that sign at a time
 FAILS_FOR = timedelta(days=5)  # and not one success: then it is disabled

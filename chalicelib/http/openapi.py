@@ -18,6 +18,7 @@ SECURITY = "bearer"
 TAGS: Mapping[str, str] = {
     "jobs": "Submit jobs, read them, steer them.",
     "schedules": "Jobs that come round by the clock.",
+    "endpoints": "Where a venue's webhooks go, and the secrets that sign them.",
     "control": "Stop and resume: queues, providers, venues, types, everything.",
     "suppressions": "Addresses that nothing is sent to.",
     "venues": "What is kept of venues.",

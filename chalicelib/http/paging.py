@@ -94,6 +94,17 @@ def place_cursor(place: Place | None) -> str | None:
     return _written({"id": place.id, **look})
 
 
+def after_of(asked: Mapping[str, str]) -> str | None:
+    """Return the id that a cursor of a list in the order of ids goes on after. Raises InvalidRequest."""
+    told = _read(asked, _PLACE)
+    return None if told is None else str(told["id"])
+
+
+def after_cursor(last: str | None) -> str | None:
+    """Return the cursor of the id that such a list goes on after."""
+    return None if last is None else _written({"id": last})
+
+
 def mark_of(asked: Mapping[str, str]) -> Mark | None:
     """Return the place in the audit log that a cursor goes on after. Raises InvalidRequest."""
     told = _read(asked, _MARK)

@@ -21,6 +21,7 @@ from chalicelib.domain.operation import Status
 from chalicelib.domain.policies import Role
 from chalicelib.domain.quiet import QuietHours
 from chalicelib.jobtypes import discover
+from tests.factories import an_endpoint
 from tests.front import OTHER, OWN, TWILIO, Front
 
 VENUES = {"own": OWN, "other": OTHER, "none": None}
@@ -91,6 +92,8 @@ MAY_CLONE = MAY_STEER.copy()  # of types that venues may submit; others are clon
 MAY_BEGIN = {
     cell: {200: 202, 404: 403}.get(status, status) for cell, status in MAY_STEER.items()
 }  # where one job would be hidden, a venue's whole list is refused
+# Seeing and changing the endpoints of OWN, which the request names.
+MAY_KEEP_ENDPOINTS = {cell: status < 400 for cell, status in MAY_BEGIN.items()}
 # An operation that another administrator of OWN began: the platform's see it, nobody else knows of it.
 MAY_WATCH = {cell: 200 if cell[0] is Role.ADMIN else 404 for cell in MAY_STEER}
 # GET /v1/queues, which are the platform's and not a venue's.
@@ -126,6 +129,13 @@ ROUTES: dict[tuple[str, str], object] = {
     ("PUT", "/v1/schedules/{schedule_id}"): "admin",
     ("DELETE", "/v1/schedules/{schedule_id}"): "admin",
     ("POST", "/v1/schedules/{schedule_id}/run"): "admin",
+    ("POST", "/v1/endpoints"): MAY_KEEP_ENDPOINTS,
+    ("GET", "/v1/endpoints"): MAY_KEEP_ENDPOINTS,
+    ("GET", "/v1/endpoints/{endpoint_id}"): MAY_KEEP_ENDPOINTS,
+    ("PUT", "/v1/endpoints/{endpoint_id}"): MAY_KEEP_ENDPOINTS,
+    ("DELETE", "/v1/endpoints/{endpoint_id}"): MAY_KEEP_ENDPOINTS,
+    ("POST", "/v1/endpoints/{endpoint_id}/rotate-secret"): MAY_KEEP_ENDPOINTS,
+    ("POST", "/v1/endpoints/{endpoint_id}/test"): MAY_KEEP_ENDPOINTS,
     ("GET", "/v1/queues"): MAY_SEE_QUEUES,
     ("GET", "/v1/queues/{tier}"): MAY_SEE_QUEUES,
     ("POST", "/v1/queues/{tier}/pause"): "admin",
@@ -403,6 +413,33 @@ def begun(front: Front, token: str) -> HTTPResponse:
     wanted = {"mode": "start", "action": "cancel", "filter": {"venueId": OWN}, "reason": "A test"}
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     return front.client.http.post("/v1/jobs/bulk", headers=headers, body=json.dumps(wanted).encode())
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [row for row, rule in ROUTES.items() if rule is MAY_KEEP_ENDPOINTS]
+)
+@pytest.mark.parametrize("asked", [f"?venueId={OWN}", ""], ids=["named", "unnamed"])
+@pytest.mark.parametrize(("role", "venue"), CELLS)
+def test_who_may_keep_the_endpoints_of_a_venue(
+    front: Front, role: Role, venue: str, asked: str, method: str, path: str
+) -> None:
+    ours = an_endpoint(venue_id=VenueId(OWN))
+    front.endpoints.add(ours)
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    body = json.dumps(
+        {"url": "https://shop.example/new"} if method == "PUT" or "{" not in path else {}
+    ).encode()
+    named = path.replace("{endpoint_id}", ours.id) + asked
+    response = front.client.http.request(method, named, headers=headers, body=body)
+    if MAY_KEEP_ENDPOINTS[role, venue] and (asked or venue == "own"):
+        assert response.status_code in (200, 201)
+    else:
+        # Without a name it is the token's own venue, where there is no such endpoint, or none at all.
+        unseen = {Role.VENUE_ADMIN: {403, 404}, Role.ADMIN: {400, 404}}.get(role, {403})
+        listed = path == "/v1/endpoints" and not asked and venue == "other" and len(unseen) == 2
+        assert response.status_code in ({200, 201} if listed else unseen)
+        assert front.endpoints.endpoints[ours.venue_id, ours.id] == ours
 
 
 @pytest.mark.parametrize("path", [path for (_, path), rule in ROUTES.items() if rule is MAY_SEE_QUEUES])
