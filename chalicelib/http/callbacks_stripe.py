@@ -39,13 +39,15 @@ def take_stripe_event() -> Response:
 
 def is_signed(body: bytes, header: str, secret: str, *, now: datetime) -> bool:
     """Whether Stripe has signed a body with a secret, at most five minutes ago by our clock."""
-    parts = [part.partition("=")[::2] for part in header.split(",")]
-    moments = [value for name, value in parts if name == "t"]
+    parts = [part.partition("=") for part in header.split(",")]
+    moments = [value for name, _, value in parts if name == "t"]
+    if any(name in ("t", "v1") and not sign for name, sign, _ in parts):
+        return False
     if not (moments and moments[0].isascii() and moments[0].isdigit() and len(moments[0]) <= 12):
         return False
     signed = f"{moments[0]}.".encode() + body
     expected = hmac.new(secret.encode(), signed, sha256).hexdigest().encode()
-    given = [value.encode("utf-8", "replace") for name, value in parts if name == "v1"]
+    given = [value.encode("utf-8", "replace") for name, _, value in parts if name == "v1"]
     # While a secret is replaced there are two signatures.
     holds = any(hmac.compare_digest(expected, each) for each in given)
     return holds and now.timestamp() - int(moments[0]) <= TOLERANCE_SECONDS
