@@ -17,11 +17,12 @@ class Request:
     `amount` is the money that it moves, in minor units; None: it moves none.
     """
 
-    buyer: int
+    buyer: int | None
     body: Mapping[str, Any]
     amount: int | None = None
     in_turn: int = 1
     at_once: int = 1
+    entered_as: str | None = None  # the job that the ledger names, where it is another
 
 
 def purchase(buyer: int, sale: str) -> Request:
@@ -50,12 +51,23 @@ def purchase(buyer: int, sale: str) -> Request:
     )
 
 
-def afterwards(buyer: int, sale: str, paid: Record) -> list[Request]:
+def another_try(buyer: int, declined: Record) -> list[Request]:
+    """Return how a buyer whose card was declined pays after all: every other one, with another card."""
+    if buyer % 20 != 3:
+        return []
+    data = {"paymentIntentId": declined.provider_object, "paymentMethod": GOOD_CARD}
+    body = {"type": "payment.retry", "data": data}
+    return [Request(buyer, body, declined.amount, at_once=2, entered_as=declined.id)]
+
+
+def afterwards(buyer: int, paid: Record, sale: str) -> list[Request]:
     """Return what follows a payment: all that a buyer gets, and of some the half given back, in two parts."""
     requests = [
         Request(buyer, _confirmation(buyer, sale), in_turn=2 if buyer % 11 == 0 else 1),
         Request(buyer, {"type": "order.fulfill", "data": {"orderId": f"{sale}-{buyer}"}}),
     ]
+    if buyer % 4 == 0:
+        requests.append(Request(buyer, _text(buyer), at_once=2 if buyer % 8 == 0 else 1))
     if buyer % 9 == 0:
         intent, half = paid.result["paymentIntentId"], (paid.amount or 0) // 2
         requests += [_refund(buyer, intent, part) for part in (half // 2, half - half // 2 + 1)]
@@ -75,6 +87,19 @@ def _confirmation(buyer: int, sale: str) -> Mapping[str, Any]:
     }
 
 
+def _text(buyer: int) -> Mapping[str, Any]:
+    return {
+        "type": "sms.send",
+        "data": {
+            "to": f"+1555{buyer:07}",
+            "template": "ticket_delivery",
+            "data": {"eventName": "On Sale"},
+            "urgent": True,
+        },
+        "options": {"attempts": 10},
+    }
+
+
 def _refund(buyer: int, intent: str, amount: int) -> Request:
     data = {
         "transactionId": intent,
@@ -83,6 +108,13 @@ def _refund(buyer: int, intent: str, amount: int) -> Request:
         "reason": "requested_by_customer",
     }
     return Request(buyer, {"type": "payment.refund", "data": data}, amount, at_once=2 if buyer % 2 else 1)
+
+
+def payout(sale: str, records: Sequence[Record]) -> Request:
+    """Return what pays the venue out at last: asked for three times at once, and made once."""
+    amount = takings(records)
+    data = {"amount": amount, "currency": "EUR", "payoutId": sale, "destination": "acct_venue"}
+    return Request(None, {"type": "payment.payout", "data": data}, amount, in_turn=2, at_once=3)
 
 
 def takings(records: Sequence[Record]) -> int:

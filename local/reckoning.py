@@ -5,17 +5,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+# By job type: whose effect it has, what the ledger calls it, and how the demo counts it.
 OPERATIONS = {
     "payment.process": ("stripe", "charge"),
+    "payment.retry": ("stripe", "charge"),
     "payment.refund": ("stripe", "refund"),
+    "payment.payout": ("stripe", "transfer"),
+    "ticket.mint": ("chain", "mint"),
     "email.send": ("ses", "mail"),
     "sms.send": ("twilio", "sms"),
+    "webhook.deliver": ("hooks", "delivery"),
     "order.fulfill": ("orders", "fulfillment"),
 }
 HEADINGS = {
     ("stripe", "charge"): "charges made",
     ("stripe", "refund"): "refunds made",
+    ("stripe", "transfer"): "payouts made",
+    ("chain", "mint"): "tickets minted",
     ("ses", "mail"): "mails sent",
+    ("twilio", "sms"): "texts sent",
+    ("hooks", "delivery"): "webhooks posted",
     ("orders", "fulfillment"): "orders fulfilled",
 }
 
@@ -30,6 +39,10 @@ class Record:
     reason: str | None
     amount: int | None
     result: Mapping[str, Any] = field(default_factory=dict)
+    provider_object: str | None = None
+    entered_as: str | None = (
+        None  # the job that the ledger names: a payment that is retried stays the first job's
+    )
 
 
 @dataclass(frozen=True)
@@ -45,14 +58,16 @@ def reckon(records: Sequence[Record], effects: Sequence[Mapping[str, Any]]) -> R
     by_job: dict[str, list[Mapping[str, Any]]] = {}
     for effect in effects:
         by_job.setdefault(str(effect["jobId"]), []).append(effect)
-    known = {record.id for record in records}
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.entered_as or record.id, []).append(record)
     disagreements = [
         f"{effect['provider']} {effect['operation']} of {effect['jobId']}: no such job was accepted"
         for effect in effects
-        if effect["jobId"] not in known
+        if effect["jobId"] not in groups
     ]
-    for record in records:
-        disagreements += _disagreements(record, by_job.get(record.id, []))
+    for job_id, group in groups.items():
+        disagreements += _disagreements(group, by_job.get(job_id, []))
     states = Counter((record.type, record.state, record.reason) for record in records)
     operations = Counter((effect["provider"], effect["operation"]) for effect in effects)
     counts = {
@@ -63,23 +78,28 @@ def reckon(records: Sequence[Record], effects: Sequence[Mapping[str, Any]]) -> R
     return Reckoning(counts, disagreements)
 
 
-def _disagreements(record: Record, effects: Sequence[Mapping[str, Any]]) -> list[str]:
-    provider, operation = OPERATIONS[record.type]
-    name = f"{record.id} ({record.type})"
-    wanted = {("completed", None): 1, ("failed", "refused"): 0}.get((record.state, record.reason))
-    if wanted is None:
+def _disagreements(records: Sequence[Record], effects: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Hold the records whose effects the ledger enters under one job against what is there."""
+    first, names = records[0], ", ".join(f"{each.id} ({each.type})" for each in records)
+    wanted = [{("completed", None): 1, ("failed", "refused"): 0}.get((r.state, r.reason)) for r in records]
+    open_ = [record for record, count in zip(records, wanted, strict=True) if count is None]
+    if open_:
         return [
-            f"{name} ended neither completed nor refused: it is {record.state} {record.reason or ''}".rstrip()
+            f"{each.id} ({each.type}) ended neither completed nor refused: it is {each.state} "
+            f"{each.reason or ''}".rstrip()
+            for each in open_
         ]
-    found: list[str] = []
+    provider, operation = OPERATIONS[first.type]
     own = [each for each in effects if (each["provider"], each["operation"]) == (provider, operation)]
-    if len(own) != wanted:
-        found.append(f"{name} is {record.state} and has {len(own)} x {operation}, not {wanted}")
+    found: list[str] = []
+    if len(own) != sum(count or 0 for count in wanted):
+        states = ", ".join(record.state for record in records)
+        found.append(f"{names} is {states} and has {len(own)} x {operation}, not {sum(c or 0 for c in wanted)}")
     if len(own) != len(effects):
-        found.append(f"{name} has effects that are not its own: {len(effects) - len(own)}")
+        found.append(f"{names} has effects that are not its own: {len(effects) - len(own)}")
     found += [
-        f"{name} was to move {record.amount} and moved {each['amount']}"
+        f"{names} was to move {first.amount} and moved {each['amount']}"
         for each in own
-        if each["amount"] != record.amount
+        if each["amount"] != first.amount
     ]
     return found

@@ -49,3 +49,11 @@ def test_a_doctored_ledger_names_the_job(ledger: tuple[dict[str, Any], ...], job
 )
 def test_a_job_that_is_neither_completed_nor_refused_disagrees(state: str, reason: str | None) -> None:
     assert reckon([Record("job_open", "email.send", state, reason, None)], []).disagreements
+
+
+def test_a_payment_that_another_job_brings_to_its_end_is_charged_once_under_the_first() -> None:
+    again = Record("job_again", "payment.retry", "completed", None, 9_900, entered_as="job_declined")
+    charge = effect("job_declined", 9_900)
+    assert reckon([DECLINED, again], [charge]).disagreements == []
+    for ledger in ([], [charge, charge], [effect("job_again", 9_900)], [effect("job_declined", 9_901)]):
+        assert reckon([DECLINED, again], ledger).disagreements
