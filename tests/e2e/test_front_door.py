@@ -263,3 +263,25 @@ def test_declined_payment_is_paid_by_another_card_and_the_venue_paid_out(stack: 
     moved = [(effect["operation"], effect["idempotencyKey"]) for effect in stack.ledger()]
     assert moved.count(("charge", f"{retried}:confirm:0")) == 1
     assert [each for each in moved if each[0] == "transfer"] == [("transfer", f"{jobs[0]}:payout:0")]
+
+
+def test_a_text_goes_out_is_told_delivered_and_stops_at_stop(stack: RunningStack) -> None:
+    client, stand_ins = stack.client(), Client(stack.endpoints["providers"]["stripe"])
+    phone = "+15005550042"
+    text: dict[str, Any] = {"type": "sms.send", "data": {"to": phone, "message": "Your table is ready."}}
+    job_id = client.post("/v1/jobs", text).body["jobId"]
+    job = await_state(client, job_id, "completed")
+    assert (job["result"]["segments"], job["result"]["encoding"]) == (1, "GSM-7")
+    assert [each["operation"] for each in stack.ledger() if each["jobId"] == job_id] == ["sms"]
+    end = time.monotonic() + PATIENCE
+    while not any("sms_status" in line and "delivered" in line for line in stack.banner):
+        assert time.monotonic() < end, stack.banner[-20:]
+        time.sleep(0.1)
+    assert stand_ins.post("/_inbound", {"from": phone, "body": "STOP"}).body == {"status": 200}
+    refused = client.post("/v1/jobs", {**text, "data": {**text["data"], "message": "Another."}})
+    assert (refused.status, refused.body["details"][0]["field"]) == (400, "data.to")
+    assert stand_ins.post("/_inbound", {"from": phone, "body": "Start"}).body == {"status": 200}
+    again = client.post("/v1/jobs", {**text, "data": {**text["data"], "message": "Another."}})
+    await_state(client, again.body["jobId"], "completed")
+    client.close()
+    stand_ins.close()
