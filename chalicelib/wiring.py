@@ -234,6 +234,7 @@ def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -
         crew=adapters.crew,
         journal=adapters.journal,
         limiter=adapters.limiter,
+        suppressions=adapters.suppressions,
         metrics=adapters.metrics,
         timing=timing,
     )

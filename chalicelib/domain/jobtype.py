@@ -15,6 +15,7 @@ from chalicelib.domain.ports import Clock
 from chalicelib.domain.providers import Begun, Providers
 from chalicelib.domain.quiet import QuietHours
 from chalicelib.domain.standing import Need, Objection
+from chalicelib.domain.suppression import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class JobType:
     attempts: int | None = None  # None: the tier's
     needs: Callable[[VenueId, Mapping[str, Any]], Sequence[Need]] = needs_nothing  # of valid data
     problems: Callable[[Mapping[str, Any]], Sequence[Problem]] = none_more  # of data that the schema allows
+    # Codes of a refusal upon which the addresses that the job needs are suppressed, and for which cause.
+    suppresses: Mapping[str, Cause] = field(default_factory=dict)
     example: Mapping[str, Any] = field(default_factory=dict)
 
     @property

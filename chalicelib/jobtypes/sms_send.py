@@ -21,6 +21,7 @@ from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import Providers, Sms
 from chalicelib.domain.segments import MOST_CHARACTERS, measure
 from chalicelib.domain.standing import Need, QuietAt, ToAddress, phone_number, refused
+from chalicelib.domain.suppression import Cause
 from chalicelib.jobtypes.templates import PLAIN_VALUES, environment_of
 
 FOLDER = Path(__file__).with_name("sms")
@@ -145,6 +146,7 @@ JOB_TYPE = JobType(
     attempts=3,
     problems=_problems,
     needs=_needs,
+    suppresses={"unsubscribed": Cause.OPTED_OUT},
     example={
         "to": "+15005550010",
         "template": "ticket_delivery",

@@ -44,10 +44,11 @@ from chalicelib.domain.ports import (
 from chalicelib.domain.providers import Begun, Providers
 from chalicelib.domain.settle import settle
 from chalicelib.domain.standing import Need, Registry
+from chalicelib.domain.suppression import Suppressions
 from chalicelib.domain.tally import Metrics, tally
 from chalicelib.service.admission import Admitted, Gate
 from chalicelib.service.fates import DONE, LEFT, STRAY, Fate, Later, Look, Step, Tell
-from chalicelib.service.needs import Found, look_up
+from chalicelib.service.needs import Found, Lessons, look_up
 from chalicelib.service.planning import SOON, Planner
 from chalicelib.service.sending import send_follows
 from chalicelib.service.writing import write
@@ -90,6 +91,7 @@ class Execute:
         journal: Journal,
         limiter: Limiter | None = None,
         metrics: Metrics | None = None,
+        suppressions: Suppressions | None = None,
         timing: Timing = TIMING,
     ) -> None:
         self._store = store
@@ -103,6 +105,7 @@ class Execute:
         self._journal = journal
         self._gate = Gate(limiter, types, journal)
         self._metrics = metrics
+        self._lessons = Lessons(suppressions, clock, journal)
         self._timing = timing
         self._policies = {name: job_type.policy(timing) for name, job_type in types.items()}
         self._notices = Notices(types, timing)
@@ -289,7 +292,9 @@ class Execute:
 
         def attempt(held: Held) -> Step | Fate:
             try:
-                step = self._settle(held, self._run(held, deadline))
+                outcome = self._run(held, deadline)
+                self._lessons.learn(held.job, held.job_type, held.payload, outcome)
+                step = self._settle(held, outcome)
             except (StoreError, ClaimLost):
                 # What the record says of this attempt is unknown, so it may not go on; the lease runs out.
                 self._journal.alarm("attempt_abandoned", jobId=held.job.id, type=held.job.type)

@@ -47,7 +47,7 @@ from tests.fakes import (
     SequentialCrew,
 )
 from tests.fakes_metrics import MemoryMetrics
-from tests.fakes_registry import MemoryRegistry
+from tests.fakes_registry import MemoryRegistry, MemorySuppressions
 
 T = TypeVar("T")
 INVOCATION = timedelta(seconds=60)
@@ -283,6 +283,7 @@ class House:
         self.store.limiter = limiter
         self.metrics = MemoryMetrics()
         self.registry = MemoryRegistry()
+        self.suppressions = MemorySuppressions(self.registry, self.store.audit)
         self.queue = FaultyQueue(self.clock)
         self.leases = MemoryLeases()
         self.providers = cast(Providers, SimpleNamespace())
@@ -330,6 +331,7 @@ class House:
             clock=self.clock,
             chance=self.chance,
             crew=crew or SequentialCrew(),
+            suppressions=self.suppressions,
             journal=self.journal,
             limiter=limiter,
             metrics=self.metrics,

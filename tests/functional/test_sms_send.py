@@ -1,6 +1,7 @@
 """What a text job is accepted as, waits for, and comes to."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from types import SimpleNamespace
@@ -9,7 +10,15 @@ from typing import Any, cast
 import pytest
 
 from chalicelib.domain.claim import Leave
-from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
+from chalicelib.domain.errors import (
+    Ambiguous,
+    Declined,
+    InvalidRequest,
+    NotSent,
+    ProviderError,
+    StoreRefused,
+    TurnedAway,
+)
 from chalicelib.domain.job import Reason, State
 from chalicelib.domain.jobtype import Facts, Work
 from chalicelib.domain.outcome import Completed, HeldBack, Outcome, Refused, Retry, Unknown
@@ -17,6 +26,7 @@ from chalicelib.domain.policies import TIMING, Tier
 from chalicelib.domain.providers import Begun, Providers, SentSms, Sms
 from chalicelib.domain.quiet import QuietHours
 from chalicelib.domain.standing import Objection, phone_number
+from chalicelib.domain.suppression import Cause, Suppression
 from chalicelib.jobtypes.sms_send import JOB_TYPE, TEMPLATES, text_of
 from tests.factories import VENUE, a_job
 from tests.fakes import START, ManualClock
@@ -288,3 +298,31 @@ def test_a_phone_that_says_stop_in_the_night_gets_nothing_in_the_morning() -> No
     house.pass_time(timedelta(hours=10))
     job = house.job(job_id)
     assert (job.state, job.reason, air.sent) == (State.FAILED, Reason.REFUSED, [])
+
+
+@pytest.mark.parametrize("code", ["unsubscribed", "invalid_number"])
+def test_a_phone_that_told_twilio_stop_is_suppressed_and_no_other(code: str) -> None:
+    house = House(types={JOB_TYPE.name: JOB_TYPE})
+    house.providers.texts = Air(Declined(code, "No."))  # type: ignore[misc]  # the house has no providers of its own
+    job_id = house.accept(JOB_TYPE, data=TEXT)
+    house.consume(Tier.COMMUNICATION)
+    assert house.job(job_id).reason is Reason.REFUSED
+    to = phone_number(PHONE)
+    kept = Suppression(to, Cause.OPTED_OUT, house.clock.now(), "unsubscribed", job_id)
+    assert house.suppressions.rows == ({to: kept} if code == "unsubscribed" else {})
+    with pytest.raises(InvalidRequest) if code == "unsubscribed" else nullcontext():
+        house.submit(JOB_TYPE, data={**TEXT, "message": "Another."})
+
+
+def test_a_suppression_that_cannot_be_kept_costs_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(types={JOB_TYPE.name: JOB_TYPE})
+    house.providers.texts = Air(Declined("unsubscribed", "No."))  # type: ignore[misc]  # see above
+
+    def refuse(_: Suppression) -> bool:
+        raise StoreRefused
+
+    monkeypatch.setattr(house.suppressions, "add", refuse)
+    job_id = house.accept(JOB_TYPE, data=TEXT)
+    house.consume(Tier.COMMUNICATION)
+    assert house.job(job_id).reason is Reason.REFUSED
+    assert "not_suppressed" in house.journal.actions()
