@@ -36,6 +36,7 @@ from chalicelib.domain.providers import (
     Sms,
     Transaction,
 )
+from chalicelib.domain.quiet import QuietHours
 from chalicelib.jobtypes import discover
 from tests.fakes_endpoints import MemoryEndpointStore
 from tests.simulation.world import HOUR, MINUTE, SECOND, Process, World
@@ -63,6 +64,7 @@ class Provided:
     intents: dict[str, "SimIntent"] = field(default_factory=dict)
     keys: dict[str, "Answer"] = field(default_factory=dict)
     endpoints: MemoryEndpointStore = field(default_factory=MemoryEndpointStore)
+    quiet_hours: QuietHours | None = None  # of the venue
     held: set[tuple[JobId, int]] = field(default_factory=set)  # jobs and fences of runs that were held back
 
     def effect(self, job_id: JobId, known_by: str) -> None:
@@ -437,6 +439,10 @@ class SimTexts(SimBlind):
     """Texts."""
 
     def send(self, sms: Sms, *, begun: Begun, deadline: datetime) -> SentSms:
+        quiet, now = self.provided.quiet_hours, self.process.now()
+        # The hours are looked at before `begun` is written, which may take as long as the invocation.
+        if quiet is not None and quiet.until(now) and quiet.until(now - 12 * CALL):
+            raise Violation(f"a text of {sms.job_id} went out in the quiet hours of its venue")
         self.hand_over(sms.job_id, "sms", deadline=deadline)
         return SentSms("SM1", "queued", 1, "USD")
 

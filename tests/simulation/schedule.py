@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from chalicelib.domain.errors import AcceptanceUnknown, KeyConflict, QueueServiceError
@@ -14,6 +14,7 @@ from chalicelib.domain.keys import payload_hash
 from chalicelib.domain.message import Hint, decode, encode
 from chalicelib.domain.policies import TIMING, Lane, Tier
 from chalicelib.domain.ports import Received
+from chalicelib.domain.quiet import QuietHours
 from chalicelib.domain.ratelimit import LIMITS
 from chalicelib.jobtypes import discover
 from chalicelib.service.callbacks import Callbacks
@@ -110,6 +111,10 @@ class Schedule:
         self.provided = Provided(self.world, self._leased)
         self.provided.endpoints.add(an_endpoint())
         self.registry.endpoints = self.provided.endpoints.endpoints
+        if self.job_type.name == "sms.send" and aim is None and number % 3:
+            hour = self._told.randrange(24)
+            hours = QuietHours("Europe/Berlin", time(hour), time((hour + 11) % 24))
+            self.registry.quiet_hours[VENUE] = self.provided.quiet_hours = hours
         self.watch = Watch(self.world, self.provided, self.types, self.job_type)
         self.store = WatchedStore(self.watch, self._tick_for)
         self.leases = MemoryLeases()
