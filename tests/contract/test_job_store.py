@@ -28,7 +28,8 @@ def test_added_job_is_loaded_as_it_was(records: Records) -> None:
 
 
 def test_job_with_every_optional_field_is_loaded_as_it_was(records: Records) -> None:
-    job = a_job(callback_url="https://example.org/done", user_id=None, delay=timedelta(minutes=20), priority=9)
+    told = {"callback_url": "https://example.org/done", "callback_endpoint_id": "ep_1"}
+    job = a_job(**told, user_id=None, delay=timedelta(minutes=20), priority=9)
 
     records.store.add(job)
 

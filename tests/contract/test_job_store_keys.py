@@ -198,13 +198,15 @@ def test_job_that_starts_anew_has_its_payload(records: Records, payload: dict[st
 def test_an_erased_job_has_neither_payload_nor_result_nor_callback(
     records: Records, payload: dict[str, object]
 ) -> None:
-    job = ended(records.store, payload=payload)
+    told = {"callback_url": "https://example.org/done", "callback_endpoint_id": "ep_1"}
+    job = ended(records.store, payload=payload, **told)
     erased = erase(job, now=START + timedelta(hours=1))
 
     assert records.store.save_audited(Change(job, erased), an_entry(job)) == Saved()
     loaded = records.store.load(job.id, None)
     assert loaded is not None
-    assert (loaded.payload, loaded.result, loaded.callback_url) == ({}, None, None)
+    assert (loaded.payload, loaded.result) == ({}, None)
+    assert (loaded.callback_url, loaded.callback_endpoint_id) == (None, None)
     assert (loaded.erased_at, loaded.state) == (START + timedelta(hours=1), job.state)
 
 

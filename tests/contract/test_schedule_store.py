@@ -14,6 +14,7 @@ from tests.factories import PAYMENT
 from tests.fakes import START
 
 MINUTE = timedelta(minutes=1)
+TOLD = Template("email.send", {}, {}, VenueId("venue-1"), {"callbackUrl": "https://shop.example/done"})
 FAR = START + timedelta(days=400)
 
 
@@ -51,6 +52,7 @@ def moved(schedule: Schedule, **changes: object) -> Schedule:
         a_schedule(next_run=None, version=3, revision=9),
         a_schedule(ordered=Order("key 1", START), last_run=LastRun(START, JobId("job_1"))),
         a_schedule(last_run=LastRun(START, None, "validation_failed")),
+        a_schedule(plan=replace(a_schedule().plan, job=TOLD)),
         a_schedule(
             plan=Plan(
                 name="größer ☃ 𝄞",
@@ -62,7 +64,7 @@ def moved(schedule: Schedule, **changes: object) -> Schedule:
             )
         ),
     ],
-    ids=["new", "at rest", "ordered", "refused", "odd"],
+    ids=["new", "at rest", "ordered", "refused", "told", "odd"],
 )
 def test_a_schedule_is_loaded_as_it_was_added(records: Records, schedule: Schedule) -> None:
     assert records.schedules.add(schedule, an_entry()) is True

@@ -22,7 +22,7 @@ from chalicelib.domain.keys import Key
 from chalicelib.domain.notice import Notices
 from chalicelib.domain.outcome import HeldBack, Retry, Unknown
 from chalicelib.domain.policies import EffectClass
-from chalicelib.domain.ports import Change, JobStore, Saved, SaveResult
+from chalicelib.domain.ports import Change, JobStore, Release, Saved, SaveResult
 from chalicelib.domain.providers import Begun
 from chalicelib.service import (
     dispatch,
@@ -404,7 +404,7 @@ def _acted_on_twice() -> list[Any]:
     return [patch.object(manage.Manage, "_act", act)]
 
 
-Write = Callable[[JobStore, Sequence[Change]], list[SaveResult]]
+Write = Callable[..., list[SaveResult]]
 
 
 def _written(write: Write) -> list[Any]:
@@ -419,8 +419,8 @@ def _told_after_the_save() -> list[Any]:
     """Write notices by themselves, once the ends surely stand."""
     real = writing.write
 
-    def write(store: JobStore, changes: Sequence[Change]) -> list[SaveResult]:
-        results = real(store, _alone(changes))
+    def write(store: JobStore, changes: Sequence[Change], release: Release | None = None) -> list[SaveResult]:
+        results = real(store, _alone(changes), release)
         stand = [change for change, result in zip(changes, results, strict=True) if result == Saved()]
         store.add_many([each.follow for each in stand if each.follow is not None])
         return results
@@ -432,9 +432,9 @@ def _told_before_the_save() -> list[Any]:
     """Write notices by themselves, before the ends, so that none gets lost."""
     real = writing.write
 
-    def write(store: JobStore, changes: Sequence[Change]) -> list[SaveResult]:
+    def write(store: JobStore, changes: Sequence[Change], release: Release | None = None) -> list[SaveResult]:
         store.add_many([each.follow for each in changes if each.follow is not None])
-        return real(store, _alone(changes))
+        return real(store, _alone(changes), release)
 
     return _written(write)
 
@@ -442,7 +442,7 @@ def _told_before_the_save() -> list[Any]:
 def _message_without_a_record() -> list[Any]:
     """Send the message of a notice whose record nobody has written."""
     real = writing.write
-    return _written(lambda store, changes: real(store, _alone(changes)))
+    return _written(lambda store, changes, release=None: real(store, _alone(changes), release))
 
 
 def _told_at_each_try() -> list[Any]:
