@@ -28,8 +28,10 @@ def test_added_job_is_loaded_as_it_was(records: Records) -> None:
 
 
 def test_job_with_every_optional_field_is_loaded_as_it_was(records: Records) -> None:
-    told = {"callback_url": "https://example.org/done", "callback_endpoint_id": "ep_1"}
-    job = a_job(**told, user_id=None, delay=timedelta(minutes=20), priority=9)
+    job = replace(
+        a_job(callback_url="https://example.org/done", user_id=None, delay=timedelta(minutes=20), priority=9),
+        callback_endpoint_id="ep_1",
+    )
 
     records.store.add(job)
 
