@@ -99,7 +99,8 @@ def _banner(options: Options, up: Endpoints, seconds: float) -> str:
     return f"""
 queue-service is up at {up.api} after {seconds:.1f} s.
 Stripe, SES, Twilio and the order service are stand-ins here: no money moves, and neither mails nor texts
-leave this machine.
+leave this machine. Webhooks are received at {up.providers["hooks"]}, once their secrets
+are told to {up.providers["stripe"]}/_hooks.
 
 A token (admin of venue v1, for a day; others: make token ROLE=user VENUE=v1 SUB=u1):
 {bearer}

@@ -17,6 +17,7 @@ class Provider(StrEnum):
     SES = "ses"
     ORDERS = "orders"
     TWILIO = "twilio"
+    HOOKS = "hooks"
 
 
 class Mode(StrEnum):
@@ -30,6 +31,11 @@ class Mode(StrEnum):
     TIMEOUT_BEFORE = "timeout-before-apply"  # no effect, no answer
     TIMEOUT_AFTER = "timeout-after-apply"  # the effect takes place, the answer is lost
     SLOW = "slow"  # the answer takes two seconds
+    REDIRECT = "redirect"  # hooks alone: the receiver sends its callers to where they must not go
+    HUGE = "huge-answer"  # hooks alone: five megabytes
+
+
+OF_HOOKS = (Mode.REDIRECT, Mode.HUGE)
 
 
 class BadOrder(ValueError):
@@ -59,6 +65,8 @@ class Faults:
             raise BadOrder("A JSON object {provider, mode, count} is required.")
         provider = _one_of(Provider, order.get("provider"), "provider")
         mode = _one_of(Mode, order.get("mode"), "mode")
+        if mode in OF_HOOKS and provider is not Provider.HOOKS:
+            raise BadOrder(f"{mode} is a fault of {Provider.HOOKS} alone.")
         count = order.get("count", 1)
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST:
             raise BadOrder(f"count is a whole number from 1 to {MOST}.")

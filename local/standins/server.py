@@ -10,6 +10,8 @@ from typing import Any
 from local.standins.books import Books
 from local.standins.callbacks import Callbacks
 from local.standins.faults import BadOrder, Faults, Mode, Provider
+from local.standins.hooks_face import PATH as HOOKS_PATH
+from local.standins.hooks_face import HooksFace
 from local.standins.listener import Listener
 from local.standins.orders_face import PATH, OrdersFace
 from local.standins.ses_face import SesFace
@@ -54,6 +56,7 @@ class StandIns:
         self._stripe = StripeFace(self._books, self._faults, now, tell)
         self._ses = SesFace(self._books, self._faults, now, ses)
         self._orders = OrdersFace(self._books, self._faults, now)
+        self._hooks = HooksFace(self._books, self._faults, now)
         self._telling = Telling(TOKEN)
         self._twilio = TwilioFace(self._books, self._faults, now, self._telling, twilio_webhook)
         self._listeners = {
@@ -61,6 +64,7 @@ class StandIns:
             Provider.SES: Listener("127.0.0.1", ses_port, self._answer),
             Provider.ORDERS: Listener("127.0.0.1", 0, self._answer),
             Provider.TWILIO: Listener("127.0.0.1", 0, self._answer),
+            Provider.HOOKS: Listener("127.0.0.1", 0, self._answer),
         }
 
     @property
@@ -84,6 +88,11 @@ class StandIns:
         return f"http://127.0.0.1:{self._listeners[Provider.TWILIO].port}"
 
     @property
+    def hooks_url(self) -> str:
+        """Where webhooks are to be posted."""
+        return f"http://127.0.0.1:{self._listeners[Provider.HOOKS].port}{HOOKS_PATH}"
+
+    @property
     def urls(self) -> dict[str, str]:
         """Where each provider's face is, by provider."""
         return {
@@ -91,6 +100,7 @@ class StandIns:
             Provider.SES.value: self.ses_url,
             Provider.ORDERS.value: self.orders_url,
             Provider.TWILIO.value: self.twilio_url,
+            Provider.HOOKS.value: self.hooks_url,
         }
 
     def start(self) -> None:
@@ -128,6 +138,10 @@ class StandIns:
         """Play the customer, as `POST /_act` does."""
         self._stripe.act({"paymentIntentId": intent_id, "action": action})
 
+    def trust(self, secret: str) -> None:
+        """Have the receiver of webhooks take what a secret has signed, as `POST /_hooks` does."""
+        self._hooks.trust({"secret": secret})
+
     def text_us(self, phone: str, body: str, url: str | None = None) -> Any:
         """Play a phone that texts us, as `POST /_inbound` does; return what the service answered."""
         order = {"from": phone, "body": body, **({} if url is None else {"url": url})}
@@ -143,6 +157,8 @@ class StandIns:
             return self._twilio.answer(request)
         if request.path == PATH:
             return self._orders.answer(request)
+        if request.path == HOOKS_PATH:
+            return self._hooks.answer(request)
         try:
             return self._control(request)
         except (BadOrder, ValueError) as error:
@@ -161,10 +177,14 @@ class StandIns:
                 return self._stripe.act(json.loads(request.body))
             case "POST", "/_inbound":
                 return self._twilio.inbound(json.loads(request.body))
+            case "POST", "/_hooks":
+                return self._hooks.trust(json.loads(request.body))
             case "POST", "/_reset":
                 self._reset()
                 return Answer(200, {"reset": True})
-        return Answer(404, {"error": "Try GET /_ledger, GET or POST /_faults, POST /_act, /_inbound, /_reset."})
+        return Answer(
+            404, {"error": "Try GET /_ledger, GET or POST /_faults, POST /_act, /_inbound, /_hooks, /_reset."}
+        )
 
     def _order(self, order: Any) -> None:
         provider, mode, count = self._faults.arm(order)
