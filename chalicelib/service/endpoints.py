@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from chalicelib.domain.endpoint import (
@@ -102,7 +103,7 @@ class Endpoints:
             updated_by=principal.sub,
             revision=0,
         )
-        made = _said(made, body, principal, self._clock)
+        made = _said(made, body, principal, now)
         entry = self._entry(entry_id, "create_endpoint", made, principal, body, after=made)
         return self._add("create_endpoint", made, entry)
 
@@ -125,7 +126,7 @@ class Endpoints:
         _check(self._shape, body)
 
         def decide(standing: Endpoint) -> Endpoint:
-            return _said(_own(standing), body, principal, self._clock)
+            return _said(_own(standing), body, principal, self._clock.now())
 
         return self._act("change_endpoint", venue_id, endpoint_id, principal, body, decide)
 
@@ -285,14 +286,14 @@ def _own(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
-def _said(endpoint: Endpoint, body: Mapping[str, Any], principal: Principal, clock: Clock) -> Endpoint:
+def _said(endpoint: Endpoint, body: Mapping[str, Any], principal: Principal, now: datetime) -> Endpoint:
     return edit(
         endpoint,
         url=body["url"],
         description=body.get("description", ""),
         active=body.get("active", True),
         actor=principal.sub,
-        now=clock.now(),
+        now=now,
     )
 
 
