@@ -38,6 +38,10 @@ class Client:
         """Send a body."""
         return self._ask("POST", path, json.dumps(body))
 
+    def delete(self, path: str) -> Answer:
+        """Delete."""
+        return self._ask("DELETE", path, None)
+
     def close(self) -> None:
         """Close the connections of all threads, which must have ended."""
         for connection in self._open:
