@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from chalice.test import Client, HTTPResponse
+from twilio.request_validator import RequestValidator
 
 from chalicelib.domain.jobtype import JobType, Work
 from chalicelib.domain.outcome import Outcome
@@ -41,6 +42,14 @@ MAILING: Mapping[str, Any] = {
     "data": {"customerName": NAME, "seats": PERSON, "supportEmail": MAIL, "orderId": f"order-{MARK}"},
     "subject": f"For {PERSON}",
     "replyTo": MAIL,
+}
+TEXTING: Mapping[str, Any] = {"to": PHONE, "message": f"For {PERSON}"}
+TEXT_BY_TEMPLATE: Mapping[str, Any] = {"to": PHONE, "template": "order_confirmation", "data": MAILING["data"]}
+TWILIO: Mapping[str, str] = {
+    "TWILIO_ACCOUNT_SID": f"AC{0:032x}",
+    "TWILIO_AUTH_TOKEN": f"twilio_{MARK}",
+    "TWILIO_PHONE": "+15005550006",
+    "PUBLIC_BASE_URL": "https://queue.example",
 }
 CALLBACK = f"https://{MARK}.example/done?who={MARK}"
 REST: Mapping[str, Any] = {
@@ -120,6 +129,7 @@ class Walk:
         self._schedules()
         self._controls()
         self._operations()
+        self._texts_of_a_phone()
         self._bad_bodies()
         self._bad_tokens()
         self._bad_questions()
@@ -149,6 +159,7 @@ class Walk:
         bodies += [{"type": "payment.retry", "data": data, **REST} for data in RETRIES]
         bodies += [{"type": "payment.payout", "data": data, **REST} for data in PAYOUTS]
         bodies += [{"type": name, "data": MAILING, **REST} for name in ("email.send", "email", CLUMSY)]
+        bodies += [{"type": "sms.send", "data": data, **REST} for data in (TEXTING, TEXT_BY_TEMPLATE)]
         large = {**MAILING, "data": {**MAILING["data"], "reason": f"{PERSON} " * 20}}
         bodies += [{"type": "email.send", "data": large, **REST}]
         bodies += [{**bodies[0], "options": {"delay": 3_600_000}}, {**bodies[-1], "options": {"delay": 1}}]
@@ -237,8 +248,25 @@ class Walk:
         self.ask("GET", "/v1/operations", role="admin")
         self.ask("GET", f"/v1/operations/{MARK}", role="admin")
 
+    def _texts_of_a_phone(self) -> None:
+        """Tell, as Twilio, what becomes of texts and what a phone texts us; once not signed by it."""
+        url = f"{TWILIO['PUBLIC_BASE_URL']}/v1/callbacks/twilio"
+        told = {"MessageStatus": PERSON, "MessageSid": PHONE, "To": PHONE, "ErrorCode": MAIL}
+        for form in (told, {"From": PHONE, "Body": f"I am {PERSON}"}, {"From": PHONE, "Body": "STOP"}):
+            made = RequestValidator(TWILIO["TWILIO_AUTH_TOKEN"]).compute_signature(url, form)
+            for signature in (made, MARK):
+                self.ask(
+                    "POST",
+                    "/v1/callbacks/twilio",
+                    urlencode(form).encode(),
+                    Content_Type="application/x-www-form-urlencoded",
+                    X_Twilio_Signature=signature,
+                )
+        self.ask("POST", "/v1/jobs", {"type": "sms.send", "data": TEXTING, **REST})
+        self.ask("GET", "/v1/suppressions?channel=sms", role="admin")
+
     def _bad_bodies(self) -> None:
-        for data, name in ((PAYMENT, "payment.process"), (MAILING, "email.send")):
+        for data, name in ((PAYMENT, "payment.process"), (MAILING, "email.send"), (TEXTING, "sms.send")):
             for body in _spoiled({"type": name, "data": data, **REST, "idempotencyKey": f"bad-{MARK}"}):
                 self.ask("POST", "/v1/jobs", body)
         whole = json.dumps({"type": "payment.process", "data": PAYMENT})

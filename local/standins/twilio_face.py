@@ -2,7 +2,8 @@
 
 Twilio knows no idempotency key: each POST that is taken is one more text, or call. What becomes of a text is
 told to its StatusCallback, signed; `inbound` plays a phone that texts us, which Twilio tells in the same way,
-and a phone that says STOP gets no more. Magic numbers are those of Twilio's own test credentials
+and a phone that says STOP gets no more. Tokens that begin with `twilio_` are good; what it tells is signed with
+one of them. Magic numbers are those of Twilio's own test credentials
 (https://www.twilio.com/docs/iam/test-credentials), and `+1500555` with an error of delivery behind it, such as
 `+150055530003`: a text that is taken, and not delivered.
 """
@@ -93,7 +94,8 @@ class TwilioFace:
         if found is None:
             return _refusal(404, 20404)
         account, resource, sid = found.groups()
-        if _credentials(request) != (account, TOKEN):
+        user, password = _credentials(request)
+        if user != account or not password.startswith("twilio_"):
             return _refusal(401, 20003)
         if request.method == "GET" and sid is not None:
             kept = self._books.kept(f"twilio:{sid}")
@@ -101,14 +103,13 @@ class TwilioFace:
         if request.method != "POST" or sid is not None:
             return _refusal(405, 20004)
         fault = self._faults.take(Provider.TWILIO, tuple(Mode))
+        fields = dict(parse_qsl(request.body.decode(), keep_blank_values=True))
         if fault is not None and fault in FAULTS:
-            status, code = FAULTS[fault]
-            return _refusal(status, code)
+            return _refusal(*FAULTS[fault], quoting=fields.get("To", ""))
         if fault is Mode.TIMEOUT_BEFORE:
             raise Silent
         if fault is Mode.SLOW:
             time.sleep(SLOW_SECONDS)
-        fields = dict(parse_qsl(request.body.decode(), keep_blank_values=True))
         make = self._text if resource == "Messages" else self._call
         answer = make(account, fields)
         if fault is Mode.TIMEOUT_AFTER:
@@ -159,7 +160,7 @@ class TwilioFace:
             21602 if not body else 21617 if len(body) > MOST_CHARACTERS else None
         )
         if code is not None:
-            return _refusal(429 if code == 21611 else 400, code)
+            return _refusal(429 if code == 21611 else 400, code, quoting=to)
         sid = _sid("SM")
         text = {**_resource(account, "Messages", sid, fields, self._now()), "body": body, "num_media": "0"}
         text |= {"direction": "outbound-api", "num_segments": str(measure(body).segments)}
@@ -246,17 +247,23 @@ def _job_of(callback: str | None) -> str | None:
     return None if callback is None else parse_qs(urlsplit(callback).query).get("job", [None])[0]
 
 
-def _credentials(request: Request) -> tuple[str, str] | None:
+def _credentials(request: Request) -> tuple[str, str]:
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     try:
         user, _, password = base64.b64decode(given, validate=True).decode().partition(":")
     except ValueError:
-        return None
-    return (user, password) if scheme.lower() == "basic" else None
+        return "", ""
+    return (user, password) if scheme.lower() == "basic" else ("", "")
 
 
-def _refusal(status: int, code: int) -> Answer:
+def _refusal(status: int, code: int, *, quoting: str = "") -> Answer:
+    """Refuse as Twilio does, in words that quote what was sent."""
     more = f"https://www.twilio.com/docs/errors/{code}"
     headers = {"Retry-After": "1"} if status == 429 else {}
-    body = {"code": code, "message": SAID.get(code, "Refused"), "more_info": more, "status": status}
+    body = {
+        "code": code,
+        "message": f"{SAID.get(code, 'Refused')} {quoting}".strip(),
+        "more_info": more,
+        "status": status,
+    }
     return Answer(status, body, {**headers, "Twilio-Request-Id": f"RQ{secrets.token_hex(16)}"})

@@ -24,7 +24,7 @@ from local.assembly import SENDER, verify_sender
 from local.event_sources import queue_urls
 from local.sessions import session
 from local.standins import StandIns
-from tests.canaries import PERSON, STRIPE_KEY, Walk, leaks, types
+from tests.canaries import PERSON, STRIPE_KEY, TWILIO, Walk, leaks, types
 from tests.contract.backends import _Body
 from tests.contract.conftest import NewStack
 from tests.front import SECRET, claims, sign
@@ -155,16 +155,20 @@ def house(new_stack: NewStack, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> I
             "STRIPE_API_BASE": stand_ins.url,
             "SES_SENDER": SENDER,
             "AWS_ENDPOINT_URL_SESV2": stand_ins.ses_url,
+            **TWILIO,
+            "TWILIO_API_BASE": stand_ins.twilio_url,
             "RATE_LIMIT_MAX_REQUESTS": "1000000",
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         stand_ins.arm("ses", "decline")
+        stand_ins.arm("twilio", "decline")
         stand_ins.arm("ses", "status-500")
         made = House(environment, wire)
         yield made
         made.close()
         service = wiring.service()
+        service.execute._providers.texts.close()  # type: ignore[attr-defined]  # the real client's
         service.execute._providers.payments.close()  # type: ignore[attr-defined]  # the real client's
         wiring.install(None)
 
