@@ -123,7 +123,7 @@ class Front:
 
     def __post_init__(self) -> None:
         self.queue = MemoryQueue(self.clock)
-        self.limiter = MemoryLimiter()
+        self.limiter = self.store.limiter = MemoryLimiter()
         self.quotas = MemoryQuotas()
         self.metrics = MemoryMetrics()
         self.registry = MemoryRegistry()
