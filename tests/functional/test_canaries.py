@@ -152,10 +152,11 @@ class House:
     def _consume(self) -> None:
         queues = self.front.queue
         self.sent += [repr(m) for held in queues.messages.values() for m in held.values() if m.body != RAW]
-        for queue in [*QUEUES] * 4:  # a batch has ten messages at most
-            with suppress(FunctionFailed):
-                consume(self.front, queue)
-        self.front.clock.advance(timedelta(seconds=2))
+        for _ in range(4):  # a batch has ten messages at most, and the limiter lets some of them wait
+            for queue in QUEUES:
+                with suppress(FunctionFailed):
+                    consume(self.front, queue)
+            self.front.clock.advance(timedelta(seconds=15))
 
     @contextmanager
     def _broken(self) -> Iterator[None]:
