@@ -14,6 +14,7 @@ from chalicelib.http import (
     audit,
     batches,
     bulk,
+    callbacks_ses,
     callbacks_stripe,
     callbacks_twilio,
     control,
@@ -52,6 +53,7 @@ app.register_blueprint(rate_limits.routes, url_prefix="/v1")
 app.register_blueprint(dead_letters.routes, url_prefix="/v1")
 app.register_blueprint(audit.routes, url_prefix="/v1")
 app.register_blueprint(suppressions.routes, url_prefix="/v1")
+app.register_blueprint(callbacks_ses.routes, url_prefix="/v1")
 app.register_blueprint(callbacks_stripe.routes, url_prefix="/v1")
 app.register_blueprint(callbacks_twilio.routes, url_prefix="/v1")
 app.register_blueprint(metrics.routes, url_prefix="/v1")

@@ -34,6 +34,7 @@ from chalicelib.domain.search import JobIndex
 from chalicelib.domain.standing import Registry
 from chalicelib.domain.suppression import Suppressions
 from chalicelib.domain.tally import Metrics
+from chalicelib.domain.topic import Topic
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
@@ -57,6 +58,7 @@ class Adapters:
     store: JobStore
     registry: Registry
     suppressions: Suppressions
+    mail_topic: Topic | None  # None: SES tells us nothing
     quiet_hours: QuietBook
     index: JobIndex
     audit_log: AuditLog
@@ -87,40 +89,40 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.clients import Clients
     from chalicelib.aws.event_sources import LambdaEventSources
     from chalicelib.aws.job_index import DynamoJobIndex
-    from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
     from chalicelib.aws.job_store import DynamoJobStore
     from chalicelib.aws.leases import DynamoLeases
     from chalicelib.aws.metrics_store import DynamoMetrics
     from chalicelib.aws.operation_store import DynamoOperationStore
-    from chalicelib.aws.quotas import DynamoQuotas
-    from chalicelib.aws.rate_limiter import DynamoLimiter
     from chalicelib.aws.schedule_store import DynamoScheduleStore
     from chalicelib.aws.tables import Tables
 
     clients = Clients()
     clock = SystemClock()
     tell = Teller(clients)
-    names = settings.tables
-    tables = Tables(**asdict(names))
-    urls = settings.queues.lanes
+    tables, queues = Tables(**asdict(settings.tables)), settings.queues
     registry, suppressions, quiet_hours = _facts(clients, tables)
+    queue, inboxes = _queues(settings, clients)
+    limiter, quotas = _limits(settings, clients, tables)
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
         registry=registry,
         suppressions=suppressions,
+        mail_topic=_mail_topic(settings, clock),
         quiet_hours=quiet_hours,
         index=DynamoJobIndex(clients.dynamodb, tables),
         audit_log=DynamoAuditLog(clients.dynamodb, tables),
-        backlog=AwsBacklog(clients.sqs, urls, settings.queues.dead_letters, clients.dynamodb, tables),
-        event_sources=None if settings.stage in OWN_MACHINE else LambdaEventSources(clients, urls),
+        backlog=AwsBacklog(
+            clients.sqs, settings.queues.lanes, settings.queues.dead_letters, clients.dynamodb, tables
+        ),
+        event_sources=None if settings.stage in OWN_MACHINE else LambdaEventSources(clients, queues.lanes),
         schedules=DynamoScheduleStore(clients.dynamodb, tables),
         operations=DynamoOperationStore(clients.dynamodb, tables),
         endpoints=_endpoint_store(settings, clients),
-        queue=SqsJobQueue(clients.sqs, urls, settings.queues.dead_letters),
-        inboxes=lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane]),
-        leases=DynamoLeases(clients.dynamodb, names.queue_controls),
-        limiter=None if settings.limits is None else DynamoLimiter(clients.dynamodb, tables, settings.limits),
-        quotas=DynamoQuotas(clients.dynamodb, names.rate_limits),
+        queue=queue,
+        inboxes=inboxes,
+        leases=DynamoLeases(clients.dynamodb, tables.queue_controls),
+        limiter=limiter,
+        quotas=quotas,
         metrics=DynamoMetrics(clients.dynamodb, tables),
         providers=LiveProviders(settings, clients, clock, tell),
         read_token_keys=partial(_read_token_keys, settings, clients),
@@ -139,6 +141,23 @@ def _endpoint_store(settings: Settings, clients: "Clients") -> EndpointStore:
     return DynamoEndpointStore(clients.dynamodb, Tables(**asdict(settings.tables)), signing_secret)
 
 
+def _queues(settings: Settings, clients: "Clients") -> tuple[JobQueue, Callable[[Tier, Lane], Inbox]]:
+    from chalicelib.aws.job_queue import SqsInbox, SqsJobQueue
+
+    urls = settings.queues.lanes
+    queue = SqsJobQueue(clients.sqs, urls, settings.queues.dead_letters)
+    return queue, lambda tier, lane: SqsInbox(clients.sqs, urls[tier, lane])
+
+
+def _limits(settings: Settings, clients: "Clients", tables: "Tables") -> tuple[Limiter | None, Quotas]:
+    from chalicelib.aws.quotas import DynamoQuotas
+    from chalicelib.aws.rate_limiter import DynamoLimiter
+
+    client, limits = clients.dynamodb, settings.limits
+    limiter = None if limits is None else DynamoLimiter(client, tables, limits)
+    return limiter, DynamoQuotas(client, tables.rate_limits)
+
+
 def _facts(clients: "Clients", tables: "Tables") -> tuple[Registry, Suppressions, QuietBook]:
     """Return what jobs need of the store, and how it gets there."""
     from chalicelib.aws.quiet_hours import DynamoQuietBook
@@ -147,6 +166,15 @@ def _facts(clients: "Clients", tables: "Tables") -> tuple[Registry, Suppressions
 
     client = clients.dynamodb
     return DynamoRegistry(client, tables), DynamoSuppressions(client, tables), DynamoQuietBook(client, tables)
+
+
+def _mail_topic(settings: Settings, clock: Clock) -> Topic | None:
+    topic = settings.mail.topic
+    if topic is None:
+        return None
+    from chalicelib.providers.sns_topic import SnsTopic
+
+    return SnsTopic(topic.arn, clock, base=topic.sns_base)
 
 
 def _read_token_keys(settings: Settings, clients: "Clients") -> Mapping[str, str]:
@@ -258,12 +286,14 @@ class LiveProviders:
         return StripePayouts(self._teller(stripe.secret_key), self._clock, api_base=stripe.api_base)
 
     def _ses(self) -> Mailer:
-        sender = self._settings.ses_sender
-        if sender is None:
+        mail = self._settings.mail
+        if mail.sender is None:
             return cast(Mailer, Unconfigured("SES"))
         from chalicelib.aws.ses_mailer import SesMailer
 
-        return SesMailer(self._clients.sesv2, sender, self._clock)
+        return SesMailer(
+            self._clients.sesv2, mail.sender, self._clock, configuration_set=mail.configuration_set
+        )
 
     def _twilio(self) -> Texts:
         account = self._settings.twilio

@@ -60,7 +60,7 @@ def _health(settings: Settings, adapters: Adapters) -> Health:
         journal=adapters.journal,
         configured={
             "stripe": settings.stripe is not None,
-            "ses": settings.ses_sender is not None,
+            "ses": settings.mail.sender is not None,
             "twilio": settings.twilio is not None,
         },
     )

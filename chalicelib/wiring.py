@@ -28,6 +28,7 @@ from chalicelib.service.intake import Intake
 from chalicelib.service.keyring import KeyRing
 from chalicelib.service.limits import Limits
 from chalicelib.service.listing import Listing
+from chalicelib.service.mail_events import MailEvents
 from chalicelib.service.manage import Manage
 from chalicelib.service.operations import Operations
 from chalicelib.service.opt_outs import OptOuts
@@ -69,6 +70,7 @@ class Service:
     sources: Sources
     rate_limits: RateLimits
     suppressions: LookAfterSuppressions
+    mail_events: MailEvents
     watch: Watch
     callbacks: Callbacks
     opt_outs: OptOuts
@@ -135,6 +137,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         sources=sources,
         rate_limits=_rate_limits(adapters),
         suppressions=_suppressions(adapters),
+        mail_events=_mail_events(adapters),
         watch=watch(settings, adapters, types),
         callbacks=_callbacks(adapters, types, timing),
         quiet_hours=VenueQuietHours(adapters.quiet_hours, clock=clock, chance=adapters.chance, journal=journal),
@@ -188,6 +191,12 @@ def _rate_limits(adapters: Adapters) -> RateLimits:
 def _suppressions(adapters: Adapters) -> LookAfterSuppressions:
     return LookAfterSuppressions(
         adapters.suppressions, clock=adapters.clock, chance=adapters.chance, journal=adapters.journal
+    )
+
+
+def _mail_events(adapters: Adapters) -> MailEvents:
+    return MailEvents(
+        adapters.mail_topic, adapters.suppressions, clock=adapters.clock, journal=adapters.journal
     )
 
 

@@ -60,6 +60,7 @@ def assembled(options: Options, api: Api, report: Report) -> Iterator[Endpoints]
                 ses=environment["AWS_ENDPOINT_URL"],
                 twilio_webhook=f"{api.url}/v1/callbacks/twilio",
                 stripe_webhook=(f"{api.url}/v1/callbacks/stripe", STRIPE_WEBHOOK_SECRET),
+                mail_events=(f"{api.url}/v1/callbacks/ses", environment["SES_TOPIC"]),
             )
         )
         os.environ.update(environment | _settings(options, api.url, stand_ins))
@@ -120,6 +121,7 @@ def _settings(options: Options, url: str, stand_ins: StandIns) -> dict[str, str]
         "STRIPE_API_BASE": stand_ins.url,
         "STRIPE_WEBHOOK_SECRET": STRIPE_WEBHOOK_SECRET,
         "SES_SENDER": SENDER,
+        "SNS_BASE": stand_ins.ses_url,
         "ORDER_SERVICE_URL": stand_ins.orders_url,
         "ORDER_SERVICE_TOKEN": ORDER_TOKEN,
         "TWILIO_ACCOUNT_SID": TWILIO_ACCOUNT,

@@ -13,9 +13,11 @@ from app import app
 from chalicelib import wiring
 from chalicelib.adapters import Adapters
 from chalicelib.domain.endpoint import EndpointStore
+from chalicelib.domain.errors import NotSigned
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Role
 from chalicelib.domain.providers import Analytics, Hooks, Mailer, Orders, Payments, Payouts, Providers, Texts
+from chalicelib.domain.topic import Kind, Topic
 from chalicelib.jobtypes import discover
 from chalicelib.settings import Settings
 from chalicelib.settings.environment import Secret
@@ -107,6 +109,16 @@ class NoProviders:
         raise AssertionError("The front asked for a provider.")
 
 
+class NoTopic:
+    """A topic on which nothing is published: whatever comes is somebody else's."""
+
+    def check(self, bulletin: Mapping[str, Any]) -> Kind:
+        raise NotSigned
+
+    def confirm(self, bulletin: Mapping[str, Any]) -> None:
+        raise NotSigned
+
+
 @dataclass(repr=False)
 class Front:
     """The app with its adapters in sight."""
@@ -120,6 +132,7 @@ class Front:
     secrets: dict[str, str] = field(default_factory=dict)  # by ARN
     token_keys: dict[str, str] = field(default_factory=lambda: {"local": SECRET})
     environment: Mapping[str, str] = field(default_factory=dict)  # beside ENVIRONMENT
+    mail_topic: Topic | None = field(default_factory=NoTopic)
 
     def __post_init__(self) -> None:
         self.queue = MemoryQueue(self.clock)
@@ -142,6 +155,7 @@ class Front:
             store=self.store,
             registry=self.registry,
             suppressions=self.suppressions,
+            mail_topic=self.mail_topic,
             quiet_hours=MemoryQuietBook(self.registry, self.store.audit),
             index=self.index,
             audit_log=MemoryAuditLog(self.store.audit),

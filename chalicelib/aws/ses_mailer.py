@@ -43,8 +43,10 @@ SENTENCES: Mapping[str, str] = {
 class SesMailer:
     """Implements `ports.Mailer`; the client must not retry, since a retry could send twice."""
 
-    def __init__(self, client: Any, sender: str, clock: Clock) -> None:
+    def __init__(self, client: Any, sender: str, clock: Clock, *, configuration_set: str | None = None) -> None:
         self._client = client
+        # It says where SES publishes what becomes of the mail.
+        self._named = {"ConfigurationSetName": configuration_set} if configuration_set else {}
         self._sender = sender
         self._clock = clock
 
@@ -61,6 +63,7 @@ class SesMailer:
                 FromEmailAddress=self._sender,
                 Destination={"ToAddresses": [mail.to]},
                 Content={"Raw": {"Data": raw}},
+                **self._named,
             )
         except ClientError as error:
             raise _refused(error) from error

@@ -88,6 +88,15 @@ class Line:
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, deadline: datetime) -> Reply:
         """Send a body and return the answer, whatever it says; raises NotSent or Ambiguous."""
+        return self._call("POST", url, body, headers, deadline)
+
+    def get(self, url: str, *, deadline: datetime) -> Reply:
+        """Read a URL and return the answer; raises as `post` does."""
+        return self._call("GET", url, None, {}, deadline)
+
+    def _call(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], deadline: datetime
+    ) -> Reply:
         import urllib3
 
         # Check and call are one step, so that no call starts that cannot end in time.
@@ -100,7 +109,7 @@ class Line:
         end = time.monotonic() + self._call_seconds
         try:
             response = self._pool.request(
-                "POST", url, body=body, headers=headers, redirect=False, preload_content=False
+                method, url, body=body, headers=headers, redirect=False, preload_content=False
             )
             try:
                 content = _read(response, end)

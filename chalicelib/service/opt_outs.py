@@ -1,16 +1,10 @@
 """Opting out: a phone that says STOP gets no more texts of ours until it says START."""
 
-from collections.abc import Callable
-from typing import TypeVar
-
-from chalicelib.domain.errors import StoreError, StoreRefused
 from chalicelib.domain.opting import Wish
 from chalicelib.domain.ports import Chance, Clock, Entry, Journal
 from chalicelib.domain.standing import Address, phone_number
 from chalicelib.domain.suppression import Cause, Suppression, Suppressions
-from chalicelib.service.writing import TRIES
-
-T = TypeVar("T")
+from chalicelib.service.writing import insist
 
 
 class OptOuts:
@@ -35,7 +29,7 @@ class OptOuts:
 
     def _stop(self, address: Address) -> None:
         suppression = Suppression(address, Cause.OPTED_OUT, self._clock.now(), detail=Wish.STOP)
-        if _insist(lambda: self._suppressions.add(suppression)):
+        if insist(lambda: self._suppressions.add(suppression)):
             self._journal.note("opted_out", suppression=address.id)
 
     def _start(self, address: Address) -> None:
@@ -48,7 +42,7 @@ class OptOuts:
                 return False
             return self._suppressions.lift(standing, self._entry(entry_id, standing))
 
-        if _insist(lift):
+        if insist(lift):
             self._journal.note("opted_in", suppression=address.id)
 
     def _entry(self, entry_id: str, standing: Suppression) -> Entry:
@@ -63,13 +57,3 @@ class OptOuts:
             before=standing.cause,
             after=None,
         )
-
-
-def _insist(ask: Callable[[], T]) -> T:
-    error: StoreError = StoreRefused()
-    for _ in range(TRIES):
-        try:
-            return ask()
-        except StoreError as failed:
-            error = failed
-    raise error

@@ -1,9 +1,13 @@
 """Writing changes so that a lost reply is no lost claim."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from chalicelib.domain.errors import StoreError, StoreRefused
 from chalicelib.domain.job import same_write
 from chalicelib.domain.ports import Change, JobStore, Outdated, Release, Saved, SaveResult, Unsure
+
+T = TypeVar("T")
 
 TRIES = 3
 
@@ -22,6 +26,17 @@ def write(store: JobStore, changes: Sequence[Change], release: Release | None = 
         for index, result in zip(unsure, _recognised(again, store.save_many(again)), strict=True):
             results[index] = result
     return results
+
+
+def insist(ask: Callable[[], T]) -> T:
+    """Ask what may be asked twice until a table answers; raises the last StoreError."""
+    error: StoreError = StoreRefused()
+    for _ in range(TRIES):
+        try:
+            return ask()
+        except StoreError as failed:
+            error = failed
+    raise error
 
 
 def _recognised(changes: Sequence[Change], results: Sequence[SaveResult]) -> list[SaveResult]:

@@ -22,9 +22,11 @@ from chalicelib.settings.environment import (
     whole,
 )
 from chalicelib.settings.vendors import (
+    MailSettings,
     OrderServiceSettings,
     StripeSettings,
     TwilioSettings,
+    read_mail,
     read_order_service,
     read_signing_secrets,
     read_stripe,
@@ -44,7 +46,6 @@ LOG_FORMATS = ("json", "pretty")
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
 NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
-ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Settings:
     queues: QueueUrls
     tokens: TokenSettings
     stripe: StripeSettings | None
-    ses_sender: str | None
+    mail: MailSettings
     twilio: TwilioSettings | None
     analytics_bus: str | None
     order_service: OrderServiceSettings | None
@@ -117,9 +118,7 @@ class Settings:
             queues=_queues(env),
             tokens=_tokens(env, own_machine),
             stripe=read_stripe(env, own_machine),
-            ses_sender=env.optional(
-                "SES_SENDER", matching(ADDRESS, "an e-mail address that SES may send from")
-            ),
+            mail=read_mail(env, own_machine),
             twilio=twilio,
             analytics_bus=env.optional("ANALYTICS_BUS", matching(NAME, "the event bus's name")),
             order_service=read_order_service(env, own_machine),

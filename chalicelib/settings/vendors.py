@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from chalicelib.settings.environment import Reader, Secret, matching, url
 
+ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
+TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]{1,40}:\d{12}:[A-Za-z0-9_-]{1,256}")
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
@@ -26,6 +28,23 @@ class OrderServiceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """The topic that SES publishes what becomes of mails on; `sns_base` stands in for SNS."""
+
+    arn: str
+    sns_base: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MailSettings:
+    """Who mail comes from, and how it is heard what becomes of it."""
+
+    sender: str | None  # None: SES is not configured
+    configuration_set: str | None
+    topic: TopicSettings | None
+
+
+@dataclass(frozen=True, slots=True)
 class TwilioSettings:
     """The Twilio account, and the number that texts and calls come from."""
 
@@ -40,6 +59,20 @@ def read_stripe(env: Reader, own_machine: bool) -> StripeSettings | None:
     secret_key = env.secret("STRIPE_SECRET_KEY", matching(re.compile(r"\S+"), "a key without spaces"))
     api_base = env.optional("STRIPE_API_BASE", _vendor_url(own_machine))
     return None if secret_key is None else StripeSettings(secret_key, api_base)
+
+
+def read_mail(env: Reader, own_machine: bool) -> MailSettings:
+    """Read what there is to know of mail; another host may stand in for SNS on one's own machine alone."""
+    name = matching(re.compile(r"[A-Za-z0-9_-]{1,64}"), "the configuration set's name")
+    arn = env.optional("SES_TOPIC", matching(TOPIC, "the ARN of the SNS topic of mail's events"))
+    if not own_machine:
+        env.forbid("SNS_BASE", "only the stages local and test may let another host stand in for SNS")
+    base = env.optional("SNS_BASE", _vendor_url(own_machine))
+    return MailSettings(
+        sender=env.optional("SES_SENDER", matching(ADDRESS, "an e-mail address that SES may send from")),
+        configuration_set=env.optional("SES_CONFIGURATION_SET", name),
+        topic=None if arn is None else TopicSettings(arn, base.rstrip("/") if base else None),
+    )
 
 
 def read_order_service(env: Reader, own_machine: bool) -> OrderServiceSettings | None:

@@ -13,6 +13,7 @@ from local.standins.faults import BadOrder, Faults, Mode, Provider
 from local.standins.hooks_face import PATH as HOOKS_PATH
 from local.standins.hooks_face import HooksFace
 from local.standins.listener import Listener
+from local.standins.mail_events import CERTIFICATE_PATH, MailEvents
 from local.standins.orders_face import PATH, OrdersFace
 from local.standins.ses_face import SesFace
 from local.standins.stripe_face import StripeFace
@@ -35,7 +36,8 @@ class StandIns:
     Every port answers everything; there are several so that one provider's can be closed without the others'.
     State is in the file, or in memory. `ses` is the base URL of the SES behind the relay, `twilio_webhook`
     where texts to our number are told, `stripe_webhook` where Stripe tells what has changed and the secret
-    that it signs with. `now` is the clock that keys age by. Raises OSError when a port is taken.
+    that it signs with, `mail_events` where SNS tells what becomes of mails and its topic's ARN. `now` is the
+    clock that keys age by. Raises OSError when a port is taken.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class StandIns:
         ses: str | None = None,
         twilio_webhook: str | None = None,
         stripe_webhook: tuple[str, str] | None = None,
+        mail_events: tuple[str, str] | None = None,
         now: Callable[[], datetime] = _system_now,
     ) -> None:
         self._books = Books(str(state) if state else ":memory:")
@@ -54,7 +57,8 @@ class StandIns:
         self._callbacks = Callbacks(*stripe_webhook, now) if stripe_webhook else None
         tell = self._callbacks.tell if self._callbacks else _nobody
         self._stripe = StripeFace(self._books, self._faults, now, tell)
-        self._ses = SesFace(self._books, self._faults, now, ses)
+        self._mail_events = MailEvents(*mail_events, lambda: self.ses_url, now) if mail_events else None
+        self._ses = SesFace(self._books, self._faults, now, ses, self._mail_events)
         self._orders = OrdersFace(self._books, self._faults, now)
         self._hooks = HooksFace(self._books, self._faults, now)
         self._telling = Telling(TOKEN)
@@ -111,8 +115,9 @@ class StandIns:
     def stop(self) -> None:
         """End every connection and thread, and close the file."""
         self._telling.stop()
-        if self._callbacks:
-            self._callbacks.stop()
+        for telling in (self._callbacks, self._mail_events):
+            if telling is not None:
+                telling.stop()
         for listener in self._listeners.values():
             listener.stop()
         self._books.close()
@@ -153,6 +158,8 @@ class StandIns:
             return self._stripe.answer(request)
         if request.path.startswith("/v2/"):
             return self._ses.answer(request)
+        if request.path in (CERTIFICATE_PATH, "/") and request.method == "GET":
+            return self._ses.answer_as_sns(request)
         if request.path.startswith("/2010-04-01/"):
             return self._twilio.answer(request)
         if request.path == PATH:

@@ -1,4 +1,7 @@
-"""STAND-IN, never deployed: a relay to the emulator's SES that enters accepted mails in the ledger."""
+"""STAND-IN, never deployed: a relay to the emulator's SES that enters accepted mails in the ledger.
+
+Beside it, SES's mailbox simulator: mail to one of its addresses has its event published, as by SNS.
+"""
 
 import base64
 import http.client
@@ -11,6 +14,7 @@ from urllib.parse import urlsplit
 
 from local.standins.books import Books
 from local.standins.faults import Faults, Mode, Provider
+from local.standins.mail_events import CERTIFICATE_PATH, MailEvents
 from local.standins.wire import Answer, Request, Silent
 
 PATH = "/v2/email/outbound-emails"
@@ -28,9 +32,20 @@ REFUSALS: Mapping[Mode, tuple[int, str, str]] = {
 
 
 class SesFace:
-    """Answers POST /v2/email/outbound-emails; `upstream` is the base URL of the emulator."""
+    """Answers POST /v2/email/outbound-emails; `upstream` is the base URL of the emulator.
 
-    def __init__(self, books: Books, faults: Faults, now: Callable[[], datetime], upstream: str | None) -> None:
+    `events` publishes what becomes of mail to the simulator's addresses; None: nobody is told.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        faults: Faults,
+        now: Callable[[], datetime],
+        upstream: str | None,
+        events: MailEvents | None = None,
+    ) -> None:
+        self._events = events
         self._books = books
         self._faults = faults
         self._now = now
@@ -52,9 +67,20 @@ class SesFace:
             self._books.enter(
                 Provider.SES, "mail", key=None, job=_job_of(request.body), amount=None, at=self._now()
             )
+            if self._events is not None:
+                self._events.mailed(request.body, answer)
         if fault is Mode.TIMEOUT_AFTER:
             raise Silent
         return answer
+
+    def answer_as_sns(self, request: Request) -> Answer:
+        """Give the certificate that notices are signed with, or take the confirmation of a subscription."""
+        if self._events is None:
+            return _refusal(404, "NotFoundException", "This stand-in was started without events of mails.")
+        if request.path == CERTIFICATE_PATH:
+            return Answer(200, self._events.certificate, {"Content-Type": "application/x-pem-file"})
+        self._events.confirmed(request.query)
+        return Answer(200, b"<ConfirmSubscriptionResponse/>", {"Content-Type": "text/xml"})
 
     def _pass_on(self, request: Request) -> Answer:
         if self._upstream is None or self._upstream.hostname is None:

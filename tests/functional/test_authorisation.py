@@ -165,6 +165,7 @@ ROUTES: dict[tuple[str, str], object] = {
     ("GET", "/v1/suppressions"): "admin",
     ("DELETE", "/v1/suppressions/{suppression_id}"): "admin",
     ("POST", "/v1/callbacks/stripe"): "signed",
+    ("POST", "/v1/callbacks/ses"): "signed",
     ("POST", "/v1/callbacks/twilio"): "signed",
     ("GET", "/health"): "public",
     ("GET", "/ready"): "public",

@@ -45,7 +45,7 @@ MAY_USE: dict[str, set[str]] = {
     "service": {"jsonschema_rs", "cronsim"},
     "jobtypes": {"jinja2"},
     "domain": set(),
-    "providers": {"stripe", "twilio", "requests", "urllib3", "ssrfguard", "standardwebhooks"},
+    "providers": {"stripe", "twilio", "requests", "urllib3", "ssrfguard", "standardwebhooks", "cryptography"},
     "aws": {"boto3", "botocore", "pynamodb"},
     "settings": set(),
     "observability": {"aws_lambda_powertools"},
@@ -57,6 +57,7 @@ HEAVY = {
     "twilio",
     "jinja2",
     "requests",
+    "cryptography",
     "ssrfguard",
     "standardwebhooks",
 }  # imported where they are used, never at a module's top

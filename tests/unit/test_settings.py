@@ -22,7 +22,7 @@ def test_the_environment_is_read_with_its_defaults() -> None:
     assert settings.queues.lanes[Tier.MONEY, Lane.EXPRESS].endswith("MONEY-EXPRESS_URL")
     assert settings.queues.dead_letters[Tier.BACKGROUND].endswith("BACKGROUND-DLQ_URL")
     assert (settings.tokens.issuer, settings.tokens.audience) == ("tickettoken", "tickettoken-platform")
-    assert (settings.stripe, settings.ses_sender, settings.analytics_bus) == (None, None, None)
+    assert (settings.stripe, settings.mail.sender, settings.analytics_bus) == (None, None, None)
     assert settings.timing == TIMING
 
 
@@ -61,6 +61,9 @@ BAD: list[tuple[str, str]] = [
     ("STRIPE_WEBHOOK_SECRET", "whsec_ with spaces"),
     ("STRIPE_WEBHOOK_SECRET_ARN", "not-an-arn"),
     ("SES_SENDER", "nobody"),
+    ("SES_TOPIC", "mail-events"),
+    ("SES_CONFIGURATION_SET", "two words"),
+    ("SNS_BASE", "localhost:1"),
     ("ANALYTICS_BUS", "a bus"),
     ("TWILIO_ACCOUNT_SID", "AC1"),
     ("TWILIO_AUTH_TOKEN", "two words"),
@@ -186,3 +189,12 @@ def test_token_keys_are_read_with_the_one_that_signs() -> None:
 def test_a_secret_with_a_weak_or_missing_key_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="JWT_SECRETS_ARN"):
         parse_token_keys(text)
+
+
+def test_another_host_stands_in_for_sns_on_ones_own_machine_alone() -> None:
+    told = {"SES_TOPIC": "arn:aws:sns:eu-central-1:123456789012:t", "SNS_BASE": "http://127.0.0.1:1/"}
+    topic = Settings.from_env({**ENVIRONMENT, **told}).mail.topic
+    assert topic is not None
+    assert (topic.arn, topic.sns_base) == (told["SES_TOPIC"], "http://127.0.0.1:1")
+    with pytest.raises(SettingsError, match="SNS_BASE must not be set"):
+        Settings.from_env({**PROD, **told, "SNS_BASE": "https://sns.example"})

@@ -136,6 +136,23 @@ def test_outputs_name_every_table_and_queue() -> None:
     outputs = template()["Outputs"]
     expected = {name: {"Ref": name} for name in TABLES} | {f"{name}Url": {"Ref": name} for name in QUEUES}
     expected |= {f"{name}Arn": {"Fn::GetAtt": f"{name}.Arn"} for name in (*TABLES, *QUEUES, *BUSES)}
-    expected |= {name: {"Ref": name} for name in BUSES}
+    expected |= {name: {"Ref": name} for name in (*BUSES, *of_kind("AWS::SNS::Topic"))}
+    expected |= {name: {"Ref": name} for name in of_kind("AWS::SES::ConfigurationSet")}
 
     assert {name: output["Value"] for name, output in outputs.items()} == expected
+
+
+def test_what_becomes_of_mails_is_published_by_ses_alone_and_signed_by_the_second_version() -> None:
+    [topic] = of_kind("AWS::SNS::Topic").values()
+    [policy] = of_kind("AWS::SNS::TopicPolicy").values()
+    [statement] = policy["PolicyDocument"]["Statement"]
+    [destination] = of_kind("AWS::SES::ConfigurationSetEventDestination").values()
+    [subscription] = of_kind("AWS::SNS::Subscription").values()
+
+    assert topic["SignatureVersion"] == "2"
+    assert statement["Principal"] == {"Service": "ses.amazonaws.com"}
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    assert destination["ConfigurationSetName"] == {"Ref": "SesConfigurationSet"}
+    assert {"bounce", "complaint", "delivery"} <= set(destination["EventDestination"]["MatchingEventTypes"])
+    assert subscription["Endpoint"] == {"Fn::Sub": "${PublicBaseUrl}/v1/callbacks/ses"}
+    assert RESOURCES["SesSubscription"]["Condition"] == "HasCallbacks"
