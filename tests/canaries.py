@@ -52,6 +52,12 @@ TWILIO: Mapping[str, str] = {
     "PUBLIC_BASE_URL": "https://queue.example",
 }
 CALLBACK = f"https://{MARK}.example/done?who={MARK}"
+HOOK: Mapping[str, Any] = {
+    "url": f"https://hooks.example/{MARK}",
+    "event": "order.paid",
+    "eventId": f"evt-{MARK}",
+    "payload": {"who": PERSON, "amount": AMOUNT},
+}
 REST: Mapping[str, Any] = {
     "options": {"attempts": 1},
     "onBehalfOf": {"venueId": OWN, "userId": "user-1"},
@@ -117,6 +123,7 @@ class Walk:
     broken: Callable[[], AbstractContextManager[None]]
     answers: list[Answer] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)  # of endpoints
 
     def go(self) -> None:
         """Ask all of it."""
@@ -127,6 +134,7 @@ class Walk:
         self.consume()
         self._batches()
         self._schedules()
+        self._endpoints()
         self._controls()
         self._operations()
         self._texts_of_a_phone()
@@ -158,6 +166,7 @@ class Walk:
         bodies = [{"type": "payment.process", "data": data, **REST} for data in PAYMENTS]
         bodies += [{"type": "payment.retry", "data": data, **REST} for data in RETRIES]
         bodies += [{"type": "payment.payout", "data": data, **REST} for data in PAYOUTS]
+        bodies += [{"type": "webhook.deliver", "data": HOOK, **REST}]
         bodies += [{"type": name, "data": MAILING, **REST} for name in ("email.send", "email", CLUMSY)]
         bodies += [{"type": "sms.send", "data": data, **REST} for data in (TEXTING, TEXT_BY_TEMPLATE)]
         large = {**MAILING, "data": {**MAILING["data"], "reason": f"{PERSON} " * 20}}
@@ -220,6 +229,26 @@ class Walk:
             self.ask("PUT", path, body, role="admin")
         self.ask("DELETE", path, role="admin")
 
+    def _endpoints(self) -> None:
+        said = {"url": HOOK["url"], "description": f"Of {PERSON}"}
+        made = self.ask("POST", "/v1/endpoints", said, role="venue_admin").json_body
+        path = f"/v1/endpoints/{made['id']}"
+        rotated = self.ask("POST", f"{path}/rotate-secret", role="venue_admin").json_body
+        default = self.ask("POST", "/v1/endpoints/default/rotate-secret", role="venue_admin").json_body
+        self.secrets |= {each["secret"].removeprefix("whsec_") for each in (made, rotated, default)}
+        to_it = {name: value for name, value in HOOK.items() if name != "url"} | {"endpointId": made["id"]}
+        self.ask("POST", "/v1/jobs", {"type": "webhook.deliver", "data": to_it, **REST})
+        self.ask("POST", f"{path}/test", role="venue_admin")
+        for asked in (path, "/v1/endpoints", f"/v1/endpoints/{MARK}", f"/v1/endpoints?cursor={MARK}"):
+            self.ask("GET", asked, role="venue_admin")
+        for body in _spoiled(said):
+            self.ask("POST", "/v1/endpoints", body, role="venue_admin")
+            self.ask("PUT", path, body, role="venue_admin")
+        self.ask("PUT", path, {**said, "url": f"https://other.example/{MARK}"}, role="venue_admin")
+        shut = self.ask("POST", "/v1/endpoints", {**said, "active": False}, role="venue_admin").json_body
+        self.secrets.add(shut["secret"].removeprefix("whsec_"))
+        self.ask("DELETE", f"/v1/endpoints/{shut['id']}", role="venue_admin")
+
     def _controls(self) -> None:
         why = {"reason": "Trouble at Stripe."}
         for name in ("provider", "type", "scope", "until"):
@@ -266,7 +295,13 @@ class Walk:
         self.ask("GET", "/v1/suppressions?channel=sms", role="admin")
 
     def _bad_bodies(self) -> None:
-        for data, name in ((PAYMENT, "payment.process"), (MAILING, "email.send"), (TEXTING, "sms.send")):
+        samples = (
+            (PAYMENT, "payment.process"),
+            (MAILING, "email.send"),
+            (TEXTING, "sms.send"),
+            (HOOK, "webhook.deliver"),
+        )
+        for data, name in samples:
             for body in _spoiled({"type": name, "data": data, **REST, "idempotencyKey": f"bad-{MARK}"}):
                 self.ask("POST", "/v1/jobs", body)
         whole = json.dumps({"type": "payment.process", "data": PAYMENT})
@@ -327,6 +362,8 @@ class Walk:
             self.ask("POST", f"/v1/jobs/{job}/{action}", role="admin")
         self.ask("DELETE", f"/v1/jobs/{job}", role="admin")
         self.ask("POST", "/v1/schedules", SCHEDULE, role="admin")
+        self.ask("POST", "/v1/endpoints", {"url": HOOK["url"]}, role="venue_admin")
+        self.ask("POST", "/v1/endpoints/default/rotate-secret", role="venue_admin")
         self.ask("POST", "/v1/rate-limits/emergency-stop", {"reason": "x", "type": "email"}, role="admin")
         self.ask("GET", "/v1/audit", role="admin")
         self.ask("GET", "/health")
@@ -335,6 +372,8 @@ class Walk:
 
 def _shows_data(method: str, path: str, role: str) -> bool:
     """Whether an answer is the whole of a job or a schedule, to one who may see it."""
+    if path.startswith("/v1/endpoints"):
+        return not path.endswith("/test")
     if path.startswith("/v1/schedules"):
         return not path.endswith("/run") and (method, path) != ("GET", "/v1/schedules")
     return method == "GET" and path.startswith("/v1/jobs/") and role != "service"
@@ -355,7 +394,12 @@ def leaks(places: Mapping[str, str], walk: Walk) -> list[str]:
     """Return where canaries are found: in what was answered, and in the places given by name."""
     answers = [answer for answer in walk.answers if not answer.shows]
     told = [(f"the {answer.status} to {answer.asked}", answer.text) for answer in answers]
-    needles = [*NEEDLES, SECRET, *(part for token in walk.tokens for part in token.split(".")[1:])]
+    needles = [
+        *NEEDLES,
+        SECRET,
+        *walk.secrets,
+        *(part for token in walk.tokens for part in token.split(".")[1:]),
+    ]
     return [
         f"{place}: …{text[max(at - 60, 0) : at + 40]}…"
         for place, text in (*places.items(), *told)

@@ -274,8 +274,7 @@ class HookAnswer:
     status: int
     took: timedelta
     after: timedelta | None
-    excerpt: str  # of its body: what is printable of the first characters
-    reference: str | None  # the receiver's request id
+    reference: str | None  # the receiver's request id; what else it says may quote what it was sent
 
 
 class Hooks(Protocol):

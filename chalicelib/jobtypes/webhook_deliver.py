@@ -92,8 +92,9 @@ def _is_success(answer: HookAnswer) -> bool:
 def _outcome(answer: HookAnswer) -> Outcome:
     """Return what an answer makes of the attempt."""
     if _is_success(answer):
+        reference = {} if answer.reference is None else {"reference": answer.reference}
         milliseconds = answer.took // timedelta(milliseconds=1)
-        return Completed({"status": answer.status, "durationMs": milliseconds, "answer": answer.excerpt})
+        return Completed({"status": answer.status, "durationMs": milliseconds, **reference})
     if answer.status == GONE:
         return Refused(Failure("receiver_gone", "The receiver wants no more events.", answer.reference))
     # A redirect is one of these: it is not followed, since whoever answers could send us anywhere.

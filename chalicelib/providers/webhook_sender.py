@@ -7,6 +7,7 @@ receiver that lets its answer drip gains nothing by it.
 """
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 RESOLVE_SECONDS = 3.0  # the lookup, all its questions together
 ATTEMPTS = 2  # to connect, each to another address
-MOST_SHOWN = 200  # characters of an answer that are kept
+REFERENCE = re.compile(r"[!-~]{1,100}")
 NO_DELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # headers and body leave in two pieces
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 FAMILIES = (socket.AF_INET, socket.AF_INET6)  # a Lambda function has no way to the latter, so it comes last
@@ -76,12 +77,12 @@ class WebhookSender:
         headers = _signed(hook, self._clock.now())
         with self._connected(hook.url, end) as connection:
             reply = _exchange(connection, hook, headers, end)
+        reference = reply.headers.get("X-Request-Id", "")
         return HookAnswer(
             status=reply.status,
             took=timedelta(milliseconds=round((time.monotonic() - began) * 1000)),
             after=reply.retry_after(self._clock.now()),
-            excerpt=_printable(reply.content),
-            reference=_printable(reply.headers.get("X-Request-Id", "").encode()) or None,
+            reference=reference if REFERENCE.fullmatch(reference) else None,
         )
 
     @contextmanager
@@ -212,10 +213,3 @@ def _shut(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:
         return  # it has ended by itself
-
-
-def _printable(content: bytes) -> str:
-    """Return the beginning of an answer as one line without control characters."""
-    text = content[: 4 * MOST_SHOWN].decode(errors="replace")
-    words = "".join(letter if letter.isprintable() else " " for letter in text).split()
-    return " ".join(words)[:MOST_SHOWN]

@@ -31,6 +31,7 @@ from chalicelib.providers import stripe_account, twilio_messages
 from chalicelib.providers.stripe_payments import StripePayments
 from chalicelib.providers.stripe_payouts import StripePayouts
 from chalicelib.providers.twilio_messages import TwilioMessages
+from chalicelib.providers.webhook_sender import WebhookSender
 from chalicelib.service import manage, problems, read, sending, submit
 from chalicelib.settings.environment import Secret
 from chalicelib.settings.vendors import TwilioSettings
@@ -39,6 +40,7 @@ from local.standins import StandIns
 from tests import fakes
 from tests.canaries import MAIL, PERSON, STRIPE_KEY, TWILIO, Walk, leaks, types
 from tests.fakes import ListJournal, ManualClock, MemoryStore, told
+from tests.fakes_endpoints import MemoryEndpointStore
 from tests.fakes_quotas import MemoryQuotas
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
@@ -90,6 +92,11 @@ class RudeSes:
         )
 
 
+def rude_names(host: str, *_: Any) -> Any:
+    """Be a name server that knows nobody, and says whom it does not know."""
+    raise OSError(f"There is no {host}, {PERSON}")
+
+
 class House:
     """The front, its surroundings, and all that it kept and said."""
 
@@ -104,14 +111,16 @@ class House:
         )
         stand_ins.arm("twilio", "decline")
         self.texts = TwilioMessages(account, told(TWILIO["TWILIO_AUTH_TOKEN"]), clock)
-        made = {"payments": self.payments, "payouts": self.payouts, "mailer": mailer, "texts": self.texts}
+        made = SimpleNamespace(payments=self.payments, payouts=self.payouts, mailer=mailer, texts=self.texts)
+        made.hooks = WebhookSender(clock, resolver=lambda _: rude_names)
         self.front = Front(
             types=types(),
             clock=clock,
             journal=self.journal,
-            providers=cast(Providers, SimpleNamespace(**made)),
+            providers=cast(Providers, made),
             environment=TWILIO,
         )
+        made.endpoints = self.front.endpoints
         self.sent: list[str] = []
         self.walk = Walk(self.front.client, self._token, self._consume, self._broken)
 
@@ -173,7 +182,8 @@ class House:
             raise way from ValueError(f"The item {PERSON} is not valid.")
 
         with pytest.MonkeyPatch.context() as patch:
-            for kind in (MemoryStore, MemoryScheduleStore, MemoryJobIndex, MemoryAuditLog):
+            kinds = (MemoryStore, MemoryScheduleStore, MemoryJobIndex, MemoryAuditLog, MemoryEndpointStore)
+            for kind in kinds:
                 for name, method in vars(kind).items():
                     if callable(method) and not name.startswith("_"):
                         patch.setattr(kind, name, breaks if name == "load_batch" else fails)
@@ -197,12 +207,19 @@ def test_no_canary_is_found_anywhere(house: House) -> None:
     jobs = house.front.store.jobs.values()
     assert {attempt.outcome for job in jobs for attempt in job.history} >= {"completed", "refused", "unknown"}
     codes = {attempt.code for job in jobs for attempt in job.history}
-    assert codes >= {"message_rejected", "provider_failed", "insufficient_funds", "resource_missing"}
+    assert codes >= {
+        "name_not_resolved",
+        "message_rejected",
+        "provider_failed",
+        "insufficient_funds",
+        "resource_missing",
+    }
     assert {"payment.retry", "payment.payout"} <= {job.type for job in jobs if job.history}
     assert set(house.journal.actions()) >= {
         *("accepted", "claimed", "moved", "run_failed", "poison", "cancel", "retry", "resolve_failed", "clone"),
         *("promote", "create_schedule", "delete_schedule", "emergency_stop", "resume", "request_failed"),
         *("request_unavailable", "quota_unknown", "function_failed", "sms_status", "opted_out"),
+        *("create_endpoint", "rotate_secret"),
     }
     for line in house.journal.written.getvalue().splitlines():
         assert json.loads(line)["service"] == "queue-service"

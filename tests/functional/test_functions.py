@@ -173,7 +173,7 @@ class Receiver:
 
     def post(self, hook: Hook, *, deadline: datetime) -> HookAnswer:
         self.hooks.append(hook)
-        return HookAnswer(204, timedelta(0), None, "", None)
+        return HookAnswer(204, timedelta(0), None, None)
 
 
 @dataclass

@@ -83,7 +83,6 @@ def test_an_event_is_taken_once_however_often_it_is_sent(stand_ins: StandIns, ca
     first = case.run()
     assert isinstance(first, Completed)
     assert first.result["status"] == 200
-    assert json.loads(first.result["answer"]) == {"taken": True}
     assert isinstance(case.run(), Completed)
     [effect] = stand_ins.effects()
     assert (effect["provider"], effect["operation"], effect["jobId"]) == ("hooks", "delivery", "job_1")
@@ -152,11 +151,11 @@ def test_what_failed_is_taken_once_when_it_comes_again(stand_ins: StandIns, case
     assert endpoint.failing_since is None
 
 
-def test_a_huge_answer_is_kept_as_a_short_line(stand_ins: StandIns, case: Case) -> None:
+def test_of_a_huge_answer_nothing_is_kept(stand_ins: StandIns, case: Case) -> None:
     stand_ins.arm("hooks", "huge-answer")
     outcome = case.run()
     assert isinstance(outcome, Completed)
-    assert outcome.result["answer"] == "x" * 200
+    assert len(json.dumps(dict(outcome.result))) < 100
 
 
 def test_what_is_no_fault_of_others_is_not_armed_of_them(stand_ins: StandIns) -> None:

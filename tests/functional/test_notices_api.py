@@ -42,7 +42,7 @@ class Outside:
 
     def post(self, hook: Hook, *, deadline: datetime) -> HookAnswer:
         self.posted.append(hook)
-        return HookAnswer(204, timedelta(milliseconds=3), None, "", None)
+        return HookAnswer(204, timedelta(milliseconds=3), None, None)
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -529,8 +529,8 @@ class SimHooks(SimReceiver):
         try:
             self.deliver(JobId(hook.id), hook.id, deadline=deadline)
         except TurnedAway:
-            return HookAnswer(429, timedelta(0), timedelta(seconds=7), "", None)
-        return HookAnswer(204, timedelta(0), None, "", None)
+            return HookAnswer(429, timedelta(0), timedelta(seconds=7), None)
+        return HookAnswer(204, timedelta(0), None, None)
 
 
 class SimProviders:
