@@ -45,7 +45,7 @@ HEADERS: Mapping[int, Mapping[str, str]] = {401: {"WWW-Authenticate": "Bearer"},
 CHALICE: Mapping[int, tuple[str, str]] = {
     400: ("bad_request", "The request cannot be carried out as it stands."),
     405: ("method_not_allowed", "This route does not know this method; the Allow header lists those it knows."),
-    415: ("unsupported_media_type", "Send the body as application/json."),
+    415: ("unsupported_media_type", "Send the body as application/json, or what else this route takes."),
 }
 INTERNAL_ERROR = ("internal_error", "Something went wrong on our side.")
 

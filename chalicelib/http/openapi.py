@@ -87,7 +87,7 @@ REFUSALS: Mapping[int, Refusal] = {
         "UnsupportedMediaType",
         "The body is not called JSON.",
         "unsupported_media_type",
-        "Send the body as application/json.",
+        "Send the body as application/json, or what else this route takes.",
     ),
     429: Refusal(
         "TooManyRequests",

@@ -159,11 +159,13 @@ def test_what_became_of_a_text_is_logged_without_its_phone(front: Front) -> None
     assert event == {"jobId": JOB, "sid": "SM0123456789", "status": "undelivered", "code": "30003"}
 
 
-def test_a_text_that_was_delivered_changes_no_job_that_has_ended(front: Front) -> None:
+@pytest.mark.parametrize("state", [state for state in State if state is not State.PARKED])
+@pytest.mark.parametrize("handle", [None, "SM1"])
+def test_news_of_a_text_change_no_job_but_a_parked_one(front: Front, state: State, handle: str | None) -> None:
     front.post(TEXT)
-    ended = front.store.jobs[JOB] = replace(front.store.jobs[JOB], state=State.COMPLETED, handle="SM1")
+    before = front.store.jobs[JOB] = replace(front.store.jobs[JOB], state=state, handle=handle)
     assert call(front, NEWS, job=JOB).status_code == 200
-    assert front.store.jobs[JOB] == ended
+    assert front.store.jobs[JOB] == before
 
 
 def test_a_parked_job_gets_to_know_its_text_so_that_its_operator_does(front: Front) -> None:
