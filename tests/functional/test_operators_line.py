@@ -385,6 +385,26 @@ def test_a_schedule_is_switched_off_and_on_and_stays_what_it_is(front: Front, ca
     assert ids(said(capsys, "schedules", "list")) == [made["id"]]
 
 
+def test_an_endpoint_is_kept_from_the_line_and_its_secret_shown_once(front: Front, capsys: Read) -> None:
+    made = said(capsys, "endpoints", "add", "https://shop.example/hooks", "--description", "shop")
+    venue = ("--venue", "venue-1")
+    shown = said(capsys, "endpoints", "show", made["id"], *venue)
+    assert made == {**shown, "secret": made["secret"]}
+    rotated = said(capsys, "endpoints", "rotate", made["id"], "--reason", "it leaked")
+    assert rotated["secret"] != made["secret"]
+    off = said(capsys, "endpoints", "off", made["id"], *venue, "--reason", "it moves")
+    assert (off["active"], off["url"], off["description"]) == (False, made["url"], "shop")
+    assert main(["endpoints", "test", made["id"]]) == 1
+    assert said(capsys, "endpoints", "on", made["id"])["active"] is True
+    tested = said(capsys, "endpoints", "test", made["id"])
+    assert front.store.jobs[JobId(tested["jobId"])].type == "webhook.deliver"
+    assert ids(said(capsys, "endpoints", "list", "--all")) == [made["id"]]
+    assert said(capsys, "endpoints", "delete", made["id"]) == {"id": made["id"], "deleted": True}
+    assert main(["endpoints", "show", made["id"]]) == 1
+    reasons = [entry.reason for entry in front.store.audit]
+    assert reasons == ["", "it leaked", "it moves", "", ""]
+
+
 # --- watching
 
 
