@@ -6,7 +6,7 @@ import pytest
 from chalicelib.domain.policies import TIMING, Lane, Tier
 from chalicelib.domain.quota import Allowance
 from chalicelib.settings import Settings, SettingsError, parse_token_keys
-from tests.front import ENVIRONMENT, SECRET
+from tests.front import ENVIRONMENT, SECRET, TWILIO
 
 ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:queue-service/jwt-AbCdEf"
 PROD = {name: value for name, value in ENVIRONMENT.items() if name != "JWT_SECRET"} | {
@@ -125,9 +125,10 @@ def test_a_deployed_stage_keeps_the_times_of_the_protocol() -> None:
         Settings.from_env({**PROD, "QUEUE_TIMING": '{"look_after": 1}'})
 
 
-def test_a_deployed_stage_speaks_to_stripe_over_https_alone() -> None:
-    with pytest.raises(SettingsError, match="STRIPE_API_BASE"):
-        Settings.from_env({**PROD, "STRIPE_API_BASE": "http://stripe.example"})
+@pytest.mark.parametrize("name", ["STRIPE_API_BASE", "TWILIO_API_BASE", "ORDER_SERVICE_URL"])
+def test_a_deployed_stage_speaks_to_vendors_over_https_alone(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.from_env({**PROD, name: "http://vendor.example"})
 
 
 def test_a_test_may_shorten_the_times() -> None:
@@ -155,6 +156,17 @@ def test_callbacks_are_let_in_by_a_secret_or_where_it_is() -> None:
     assert "whsec_1" not in repr(by_value)
     by_arn = Settings.from_env({**PROD, "STRIPE_WEBHOOK_SECRET_ARN": ARN})
     assert by_arn.signing_secrets["stripe"].arn == ARN
+
+
+def test_twilio_is_configured_by_account_token_and_number() -> None:
+    by_value = Settings.from_env({**ENVIRONMENT, **TWILIO})
+    assert by_value.twilio is not None
+    assert by_value.twilio.api_base == "https://api.twilio.com"
+    assert by_value.signing_secrets["twilio"] == by_value.twilio.auth_token
+    assert TWILIO["TWILIO_AUTH_TOKEN"] not in repr(by_value)
+    for name in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_PHONE"):
+        settings = Settings.from_env({**ENVIRONMENT, **TWILIO, name: ""})
+        assert (settings.twilio, settings.signing_secrets) == (None, {})
 
 
 def test_secrets_are_left_out_of_what_settings_print() -> None:
