@@ -65,6 +65,8 @@ class Mutant:
 
 def _no_fence() -> list[Any]:
     def save_one(self: MemoryStore, change: Change) -> SaveResult:
+        if change.follow is not None:
+            self.add_free(change.follow)
         self.jobs[change.before.id] = replace(change.after, payload=change.before.payload)
         return Saved()
 
