@@ -257,6 +257,27 @@ def wrong_schedule(trouble: Trouble) -> Generator[dict[str, str], str, None]:
     await_that(lambda: trouble.read(f"/v1/schedules/{schedule}")["lastRun"] is not None)
 
 
+def webhooks_not_taken(trouble: Trouble) -> Generator[dict[str, str], str, None]:
+    made = trouble.client.post(
+        f"/v1/endpoints?venueId={VENUE}", {"url": trouble.stack.endpoints["providers"]["hooks"]}
+    ).body
+    with closing(Client(trouble.stack.endpoints["providers"]["stripe"])) as stand_ins:
+        assert stand_ins.post("/_hooks", {"secret": made["secret"]}).status == 200
+    trouble.fault("hooks", "decline")
+    event = {"endpointId": made["id"], "event": "order.paid", "eventId": "evt-1", "payload": {}}
+    job = trouble.submit({"type": "webhook.deliver", "data": event})
+    trouble.ends(job, "failed")
+    time.sleep(1.1)
+    told = {"VENUE": VENUE, "ENDPOINT": made["id"]}
+    seen = yield told
+    assert "gone" in seen
+    assert job in seen
+    yield told
+    trouble.ends(job)
+    assert trouble.read(f"/v1/endpoints/{made['id']}?venueId={VENUE}")["active"]
+    assert "whsec_" in (yield told)
+
+
 def erased(trouble: Trouble) -> Generator[dict[str, str], str, None]:
     one, other = trouble.submit(MAIL, user="user-7"), trouble.submit(MAIL, user="user-8")
     for job in (one, other):
@@ -299,6 +320,7 @@ SCENES: dict[str, Scene] = {
     "A token key has leaked": leaked_key,
     "Messages are lost": lost_message,
     "A schedule goes wrong": wrong_schedule,
+    "A venue's webhooks are not taken": webhooks_not_taken,
     "A person's data must go": erased,
     "AWS is down": aws_down,
     "Without the command line": by_curl,
