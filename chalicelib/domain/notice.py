@@ -17,7 +17,6 @@ from chalicelib.domain.policies import TIERS, Timing
 from chalicelib.domain.ports import Change
 
 DELIVERY = "webhook.deliver"  # the job type of a notice
-OURSELVES = "queue-service"  # who submits it
 EVENTS: Mapping[State, str] = {
     State.COMPLETED: "job.completed",
     State.FAILED: "job.failed",
@@ -44,11 +43,6 @@ class Notices:
         return replace(change, follow=notice(after, self.types[DELIVERY], self.timing))
 
 
-def is_notice(job: Job) -> bool:
-    """Whether a job is one of these: it says where the venue's systems listen, which is no user's to know."""
-    return job.type == DELIVERY and job.submitted_by == OURSELVES
-
-
 def is_awaited(job: Job) -> bool:
     """Whether somebody wants to be told how the job ends."""
     return job.callback_url is not None or job.callback_endpoint_id is not None
@@ -67,7 +61,7 @@ def notice(ended: Job, via: JobType, timing: Timing) -> Job:
         type=via.name,
         tier=via.tier,
         venue_id=ended.venue_id,
-        submitted_by=OURSELVES,
+        submitted_by=ended.submitted_by,
         user_id=ended.user_id,
         # A key of its own kind, which no caller can give: `notice_id` alone sees to it that there is one.
         key_id=KeyId(f"{ended.venue_id}#{via.name}#{keys.digest(['notice', data['eventId']])}"),

@@ -14,7 +14,7 @@ from chalicelib.domain import ids, keys
 from chalicelib.domain.errors import Forbidden, InvalidRequest, Problem
 from chalicelib.domain.job import Job, Reason, State, UserId, VenueId
 from chalicelib.domain.jobtype import JobType
-from chalicelib.domain.notice import is_notice
+from chalicelib.domain.notice import DELIVERY
 from chalicelib.domain.policies import Role, Tier, Timing
 from chalicelib.domain.ports import AGENDA_SHARDS, JobStore
 from chalicelib.domain.search import (
@@ -77,7 +77,11 @@ class Wanted:
     fingerprint: str | None = None
 
     def admits(self, job: Job) -> bool:
-        """Whether a record is what is asked for; a job whose batch is not accepted yet is nobody's."""
+        """Whether a record is what is asked for.
+
+        A job whose batch is not accepted yet is nobody's, and a delivery no user's: it says where the venue's
+        systems listen.
+        """
         pairs = (
             (self.tier, job.tier),
             (self.state, job.state),
@@ -89,7 +93,7 @@ class Wanted:
         )
         return (
             job.stage is None
-            and (self.user_id is None or not is_notice(job))
+            and (self.user_id is None or job.type != DELIVERY)
             and all(wanted is None or wanted == has for wanted, has in pairs)
             and (self.since is None or job.created_at >= self.since)
             and (self.until is None or job.created_at < self.until)

@@ -6,7 +6,7 @@ from typing import Any
 
 from chalicelib.domain.errors import BatchPending, InvalidRequest, NotFound, Problem, QueueMismatch
 from chalicelib.domain.job import TERMINAL, Attempt, Job, JobId, State
-from chalicelib.domain.notice import is_awaited, is_notice, notice_id
+from chalicelib.domain.notice import DELIVERY, is_awaited, notice_id
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import Role, Tier
 from chalicelib.domain.ports import JobStore
@@ -55,7 +55,8 @@ class Read:
                 return self._store.load(JobId(job_id), venue) if venue is not None else None
             case Role.USER:
                 job = self._store.load(JobId(job_id), None)
-                theirs = job is not None and job.user_id == principal.sub and not is_notice(job)
+                # A delivery says where the venue's systems listen, which is no user's to know.
+                theirs = job is not None and job.user_id == principal.sub and job.type != DELIVERY
                 return job if theirs else None
 
 

@@ -114,7 +114,7 @@ def test_notice_is_a_job_of_its_own_type_that_belongs_to_the_same_people_and_has
     made = notice(ended(), VIA, TIMING)
 
     assert (made.type, made.tier, made.priority, made.max_attempts) == (DELIVERY, Tier.BACKGROUND, 5, 5)
-    assert (made.venue_id, made.user_id, made.submitted_by) == (VENUE, UserId("user-1"), "queue-service")
+    assert (made.venue_id, made.user_id, made.submitted_by) == (VENUE, UserId("user-1"), "service-1")
     assert (made.callback_url, made.callback_endpoint_id, made.batch_id) == (None, None, None)
     assert (made.state, made.version, made.created_at, made.due) == (
         State.QUEUED,
