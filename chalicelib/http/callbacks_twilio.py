@@ -25,6 +25,7 @@ routes = Blueprint(__name__)
 PATH = "/v1/callbacks/twilio"
 HEADER = "X-Twilio-Signature"
 FORM = "application/x-www-form-urlencoded"
+RECEIVED = "received"  # a phone's text; whatever else there is, a text of ours
 MOST_FIELDS = 200  # Twilio sends about twenty
 JOB_ID = re.compile(r"job_[0-9A-Za-z_-]{1,64}")
 WORD = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -38,7 +39,7 @@ def take_twilio_callback() -> Response:
     asked = parameters_of(request, "job")
     check = partial(is_signed, url=_url(asked))
     form = form_of(signed_body_of(request, "twilio", HEADER, check)) or {}
-    if "MessageStatus" in form:
+    if form.get("MessageStatus", RECEIVED) != RECEIVED:
         _note(asked.get("job", ""), form)
     elif "From" in form and (wish := wish_of(form.get("Body", ""), form.get("OptOutType"))) is not None:
         service().opt_outs.hear(form["From"], wish)

@@ -1,14 +1,17 @@
 """TwilioMessages and Twilio's own client, on our stand-in and on `emulate`, which others wrote."""
 
+import json
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+import urllib3
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.http.response import Response
@@ -17,6 +20,7 @@ from twilio.rest import Client
 
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
+from chalicelib.domain.opting import Wish, wish_of
 from chalicelib.domain.providers import Begun, SentSms, Sms
 from chalicelib.providers.twilio_messages import ABOUT_THE_TEXT, NOT_THE_TEXT, SENTENCES, TwilioMessages
 from chalicelib.settings.environment import Secret
@@ -187,6 +191,26 @@ def test_what_becomes_of_a_text_is_told_and_names_its_job(base: str, ear: Ear) -
         assert url == f"{ear.url}/status?job=job_1"
         assert (form["MessageSid"], form["To"]) == (sent.id, TO)
         assert form["MessageStatus"] in ("queued", "sent", "delivered")
+
+
+@pytest.mark.parametrize(("text", "wish"), [("STOP", Wish.STOP), ("Start", Wish.START), ("Hello", None)])
+def test_what_a_phone_texts_is_told_signed(
+    request: pytest.FixtureRequest, base: str, ear: Ear, text: str, wish: Wish | None
+) -> None:
+    if "emulate" in request.node.name:
+        form = urlencode({"To": TWILIO_PHONE, "From": TO, "Body": text}).encode()
+        headers = urllib3.make_headers(basic_auth=f"{TWILIO_ACCOUNT}:{TWILIO_TOKEN}")
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+        asked = urllib.request.Request(f"{base}/_twilio/simulate/inbound-message", form, headers)
+    else:
+        asked = urllib.request.Request(f"{base}/_inbound", json.dumps({"from": TO, "body": text}).encode())
+    with urllib.request.urlopen(asked, timeout=5):
+        pass
+    ear.await_count(1)
+    [(url, told, signed)] = ear.heard
+    assert (signed, url, told["From"]) == (True, f"{ear.url}/inbound", TO)
+    assert told.get("MessageStatus", "received") == "received"
+    assert wish_of(told["Body"], told.get("OptOutType")) is wish
 
 
 def test_a_wrong_token_is_turned_away_and_read_anew(base: str) -> None:

@@ -79,6 +79,11 @@ def test_a_phone_that_says_stop_gets_no_more(front: Front, word: str) -> None:
     assert (refused.status_code, refused.json_body["details"][0]["field"]) == (400, "data.to")
 
 
+def test_a_phones_text_may_bear_a_status(front: Front) -> None:
+    assert texted(front, "STOP", MessageStatus="received", SmsStatus="received").status_code == 200
+    assert len(suppressed(front)) == 1
+
+
 @pytest.mark.parametrize("word", ["START", "unstop", "Yes"])
 def test_a_phone_that_says_start_gets_texts_again(front: Front, word: str) -> None:
     texted(front, "STOP")
