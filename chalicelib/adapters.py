@@ -27,7 +27,17 @@ from chalicelib.domain.ports import (
     Limiter,
     Quotas,
 )
-from chalicelib.domain.providers import Analytics, Hooks, Mailer, Orders, Payments, Payouts, Providers, Texts
+from chalicelib.domain.providers import (
+    Analytics,
+    Hooks,
+    Mailer,
+    Minter,
+    Orders,
+    Payments,
+    Payouts,
+    Providers,
+    Texts,
+)
 from chalicelib.domain.quiet import QuietBook
 from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
@@ -262,6 +272,11 @@ class LiveProviders:
         """Where webhooks go."""
         return self._once("endpoints", partial(_endpoint_store, self._settings, self._clients))
 
+    @property
+    def minter(self) -> Minter:
+        """Solana; raises StoreError when a secret of it cannot be read."""
+        return self._once("minter", self._solana)
+
     def _once(self, name: str, make: Callable[[], T]) -> T:
         with BUILDING:
             if name not in self._made:
@@ -327,6 +342,15 @@ class LiveProviders:
         from chalicelib.providers.webhook_sender import WebhookSender
 
         return WebhookSender(self._clock, loopback=self._settings.stage in OWN_MACHINE)
+
+    def _solana(self) -> Minter:
+        solana = self._settings.solana
+        if solana is None:
+            return cast(Minter, Unconfigured("Solana"))
+        from chalicelib.providers.solana_minter import SolanaMinter
+
+        authority, secret = (self._tell(each, False) for each in (solana.authority_key, solana.mint_secret))
+        return SolanaMinter(self._teller(solana.rpc_url), authority, secret, self._clock)
 
     def _teller(self, secret: Secret) -> Callable[[bool], str]:
         """Return what tells a secret, read anew when asked to; a secret behind an ARN is kept meanwhile."""

@@ -22,11 +22,13 @@ from local.options import Options
 from local.server import Api
 from local.sessions import session
 from local.standins import StandIns
+from local.standins.server import CHAIN_AUTHORITY
 from local.standins.twilio_face import OWN as TWILIO_PHONE
 from local.standins.twilio_face import TOKEN as TWILIO_TOKEN
 
 SENDER = "tickets@queue-service.test"
 ORDER_TOKEN = "order_local"  # noqa: S105 - the stand-in's
+MINT_SECRET = "what the addresses on the local chain are made of"  # noqa: S105 - the local chain's
 TWILIO_ACCOUNT = f"AC{0:032x}"  # the stand-in's
 STRIPE_WEBHOOK_SECRET = "whsec_local"  # noqa: S105 - the stand-in's
 STRIPE_KEY = "sk_test_local"  # the stand-in's; no real account has it
@@ -128,6 +130,9 @@ def _settings(options: Options, url: str, stand_ins: StandIns) -> dict[str, str]
         "TWILIO_AUTH_TOKEN": TWILIO_TOKEN,
         "TWILIO_PHONE": TWILIO_PHONE,
         "TWILIO_API_BASE": stand_ins.twilio_url,
+        "SOLANA_RPC_URL": stand_ins.chain_url,
+        "SOLANA_AUTHORITY_KEY": CHAIN_AUTHORITY,
+        "MINT_SECRET": MINT_SECRET,
         "AWS_ENDPOINT_URL_SESV2": stand_ins.ses_url,
     }
 

@@ -98,8 +98,8 @@ def _banner(options: Options, up: Endpoints, seconds: float) -> str:
     kept = f"kept in {_short(up.state)}" if options.persist else "forgotten at the end"
     return f"""
 queue-service is up at {up.api} after {seconds:.1f} s.
-Stripe, SES, Twilio and the order service are stand-ins here: no money moves, and neither mails nor texts
-leave this machine. Webhooks are received at {up.providers["hooks"]}, once their secrets
+Stripe, SES, Twilio, Solana and the order service are stand-ins here: no money moves, and no mail, text or mint
+leaves this machine. Webhooks are received at {up.providers["hooks"]}, once their secrets
 are told to {up.providers["stripe"]}/_hooks.
 
 A token (admin of venue v1, for a day; others: make token ROLE=user VENUE=v1 SUB=u1):

@@ -16,7 +16,17 @@ from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.errors import NotSigned
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Role
-from chalicelib.domain.providers import Analytics, Hooks, Mailer, Orders, Payments, Payouts, Providers, Texts
+from chalicelib.domain.providers import (
+    Analytics,
+    Hooks,
+    Mailer,
+    Minter,
+    Orders,
+    Payments,
+    Payouts,
+    Providers,
+    Texts,
+)
 from chalicelib.domain.topic import Kind, Topic
 from chalicelib.jobtypes import discover
 from chalicelib.settings import Settings
@@ -82,6 +92,10 @@ class NoProviders:
 
     @property
     def payouts(self) -> Payouts:
+        raise AssertionError("The front asked for a provider.")
+
+    @property
+    def minter(self) -> Minter:
         raise AssertionError("The front asked for a provider.")
 
     @property

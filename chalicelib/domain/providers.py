@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.errors import ProviderError
 from chalicelib.domain.job import JobId, VenueId
+from chalicelib.domain.minting import OnChain, SignedMint, Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +290,25 @@ class Hooks(Protocol):
         ...
 
 
+class Minter(Protocol):
+    """Tickets on a chain. Check and start are one step: a call that cannot end by `deadline` raises NotSent.
+
+    `read` and `prepare` have no effect and raise NotSent, TurnedAway or Declined.
+    """
+
+    def read(self, ticket: Ticket, *, sent: str | None, deadline: datetime) -> OnChain:
+        """Read what stands at the ticket's address; `sent` is the signature of a transaction that may have."""
+        ...
+
+    def prepare(self, ticket: Ticket, *, deadline: datetime) -> SignedMint:
+        """Sign the one transaction that mints a ticket, with a fresh blockhash; nothing leaves."""
+        ...
+
+    def submit(self, mint: SignedMint, *, begun: Begun, deadline: datetime) -> None:
+        """Broadcast it and give the chain some seconds to make it final; raises any ProviderError."""
+        ...
+
+
 class Providers(Protocol):
     """One client per vendor and container, each built when first asked for."""
 
@@ -330,4 +350,9 @@ class Providers(Protocol):
     @property
     def endpoints(self) -> EndpointStore:
         """Where webhooks go, and the secrets that sign them."""
+        ...
+
+    @property
+    def minter(self) -> Minter:
+        """Tickets on a chain."""
         ...

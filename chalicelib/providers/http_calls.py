@@ -67,14 +67,25 @@ class Reply:
 
 
 class Line:
-    """The way to one vendor, for any number of threads; `vendor` is what our sentences call it."""
+    """The way to one vendor, for any number of threads; `vendor` is what our sentences call it.
 
-    def __init__(self, vendor: str, clock: Clock, *, call_seconds: float = CALL_SECONDS) -> None:
+    `call_seconds` bounds one call; none starts that has less than `call_time` until the deadline.
+    """
+
+    def __init__(
+        self,
+        vendor: str,
+        clock: Clock,
+        *,
+        call_seconds: float = CALL_SECONDS,
+        call_time: timedelta = CALL_TIME,
+    ) -> None:
         import urllib3
 
         self._vendor = vendor
         self._clock = clock
         self._call_seconds = call_seconds
+        self._call_time = call_time
         self._used_at = clock.now()
         self._pool = urllib3.PoolManager(
             maxsize=POOL,
@@ -101,7 +112,7 @@ class Line:
 
         # Check and call are one step, so that no call starts that cannot end in time.
         now = self._clock.now()
-        if now + CALL_TIME > deadline:
+        if now + self._call_time > deadline:
             raise NotSent("no_time_left", f"The invocation ends too soon for a call to {self._vendor}.")
         if now - self._used_at > IDLE_FOR:
             self._pool.clear()

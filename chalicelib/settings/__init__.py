@@ -12,30 +12,33 @@ from chalicelib.domain.quota import Allowance
 from chalicelib.domain.ratelimit import LIMITS, Limit
 from chalicelib.settings.environment import (
     ARN,
+    LEAST_SECRET_BYTES,
     Reader,
     Secret,
     SettingsError,
     Wanted,
     matching,
     one_of,
+    random_secret,
     url,
     whole,
 )
 from chalicelib.settings.vendors import (
     MailSettings,
     OrderServiceSettings,
+    SolanaSettings,
     StripeSettings,
     TwilioSettings,
     read_mail,
     read_order_service,
     read_signing_secrets,
+    read_solana,
     read_stripe,
     read_twilio,
 )
 
 __all__ = ["OWN_MACHINE", "Settings", "SettingsError", "TokenSettings", "parse_token_keys"]
 
-LEAST_SECRET_BYTES = 32
 OWN_MACHINE = frozenset(
     {"local", "test"}
 )  # stages that run on one machine and may hold secrets in the environment
@@ -95,6 +98,7 @@ class Settings:
     twilio: TwilioSettings | None
     analytics_bus: str | None
     order_service: OrderServiceSettings | None
+    solana: SolanaSettings | None
     signing_secrets: Mapping[str, Secret]  # of callbacks, by vendor
     limits: Mapping[str, Limit] | None  # by provider group; None: nothing is limited
     metrics_token: Secret | None  # the scraper's; None: only an administrator reads the metrics
@@ -122,8 +126,9 @@ class Settings:
             twilio=twilio,
             analytics_bus=env.optional("ANALYTICS_BUS", matching(NAME, "the event bus's name")),
             order_service=read_order_service(env, own_machine),
+            solana=read_solana(env, own_machine),
             signing_secrets=read_signing_secrets(env, twilio),
-            metrics_token=env.secret("METRICS_TOKEN", _secret),
+            metrics_token=env.secret("METRICS_TOKEN", random_secret),
             limits=_limits(env),
             caller_limit=_caller_limit(env),
             public_base_url=env.optional("PUBLIC_BASE_URL", _base_url),
@@ -145,12 +150,6 @@ def _origins(value: str) -> frozenset[str]:
     if not all(ORIGIN.fullmatch(origin) for origin in origins):
         raise Wanted("origins with commas between them, such as https://shop.example; no path and no *")
     return origins
-
-
-def _secret(value: str) -> str:
-    if len(value.encode()) < LEAST_SECRET_BYTES:
-        raise Wanted(f"a random value of at least {LEAST_SECRET_BYTES} bytes")
-    return value
 
 
 def _tables(env: Reader) -> TableNames:
@@ -182,7 +181,7 @@ def _queues(env: Reader) -> QueueUrls:
 def _tokens(env: Reader, own_machine: bool) -> TokenSettings:
     arn = matching(ARN, "the ARN of the secret that holds the token keys")
     if own_machine:
-        secret: str | None = env.required("JWT_SECRET", _secret)
+        secret: str | None = env.required("JWT_SECRET", random_secret)
         secrets_arn = None
         env.forbid("JWT_SECRETS_ARN", "this stage takes its key from JWT_SECRET")
     else:

@@ -10,6 +10,7 @@ from chalicelib.domain.errors import QueueServiceError
 
 T = TypeVar("T")
 
+LEAST_SECRET_BYTES = 32
 ARN = re.compile(r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+")
 
 
@@ -98,6 +99,13 @@ def matching(pattern: re.Pattern[str], wanted: str) -> Callable[[str], str]:
         return value
 
     return read
+
+
+def random_secret(value: str) -> str:
+    """Read a secret that nobody may guess."""
+    if len(value.encode()) < LEAST_SECRET_BYTES:
+        raise Wanted(f"a random value of at least {LEAST_SECRET_BYTES} bytes")
+    return value
 
 
 def one_of(values: tuple[str, ...]) -> Callable[[str], str]:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from chalicelib.settings.environment import Reader, Secret, matching, url
+from chalicelib.settings.environment import Reader, Secret, matching, random_secret, url
+
+SOLANA_KEY = re.compile(r"[1-9A-HJ-NP-Za-km-z]{64,88}|\[\s*(\d{1,3}\s*,\s*){63}\d{1,3}\s*\]")
 
 ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]{1,40}:\d{12}:[A-Za-z0-9_-]{1,256}")
@@ -54,6 +56,15 @@ class TwilioSettings:
     api_base: str
 
 
+@dataclass(frozen=True, slots=True)
+class SolanaSettings:
+    """The chain's node, the key that pays for mints, and the secret that their addresses are made of."""
+
+    rpc_url: Secret  # those who run nodes put our key in it
+    authority_key: Secret
+    mint_secret: Secret  # for ever the same: with another one every ticket would have another address
+
+
 def read_stripe(env: Reader, own_machine: bool) -> StripeSettings | None:
     """Read the Stripe account."""
     secret_key = env.secret("STRIPE_SECRET_KEY", matching(re.compile(r"\S+"), "a key without spaces"))
@@ -80,6 +91,17 @@ def read_order_service(env: Reader, own_machine: bool) -> OrderServiceSettings |
     base = env.optional("ORDER_SERVICE_URL", _vendor_url(own_machine))
     token = env.secret("ORDER_SERVICE_TOKEN", matching(re.compile(r"[!-~]+"), "a token without spaces"))
     return None if base is None or token is None else OrderServiceSettings(base, token)
+
+
+def read_solana(env: Reader, own_machine: bool) -> SolanaSettings | None:
+    """Read what minting needs; without all three of it nothing is minted."""
+    rpc_url = env.secret("SOLANA_RPC_URL", _vendor_url(own_machine))
+    key = matching(SOLANA_KEY, "a secret key, in base 58 or as the list of 64 numbers of solana-keygen")
+    authority_key = env.secret("SOLANA_AUTHORITY_KEY", key)
+    mint_secret = env.secret("MINT_SECRET", random_secret)
+    if rpc_url is None or authority_key is None or mint_secret is None:
+        return None
+    return SolanaSettings(rpc_url, authority_key, mint_secret)
 
 
 def read_twilio(env: Reader, own_machine: bool) -> TwilioSettings | None:

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +27,7 @@ create table if not exists answers (
 create table if not exists effects (
     seq integer primary key, provider text not null, operation text not null, key text, job text,
     amount integer, at text not null);
+create table if not exists chain (name text primary key, document text not null);
 """
 
 
@@ -41,7 +42,10 @@ class KeptAnswer:
 
 
 class Books:
-    """What is kept at Stripe, and the ledger. One writer at a time: `change` is a transaction and a lock."""
+    """What is kept at Stripe and on the chain, and the ledger.
+
+    One writer at a time: `change` is a transaction and a lock.
+    """
 
     def __init__(self, path: str = ":memory:") -> None:
         self._lock = threading.RLock()
@@ -144,6 +148,15 @@ class Books:
         rows = self._read("select fingerprint, status, body, at from answers where key = ?", (key,))
         return KeptAnswer(rows[0][0], rows[0][1], json.loads(rows[0][2]), rows[0][3]) if rows else None
 
+    def keep_on_chain(self, name: str, document: Mapping[str, Any]) -> None:
+        """Keep something of the chain under a name, in place of what was there."""
+        self._write("insert or replace into chain values (?, ?)", (name, json.dumps(document)))
+
+    def on_chain(self, prefix: str) -> dict[str, Any]:
+        """Return all that is kept of the chain under names that begin so, by the rest of the name."""
+        rows = self._read("select name, document from chain where name glob ?", (f"{prefix}*",))
+        return {name.removeprefix(prefix): json.loads(document) for name, document in rows}
+
     def enter(
         self,
         provider: str,
@@ -169,7 +182,7 @@ class Books:
     def clear(self) -> None:
         """Forget everything."""
         with self.change():
-            for table in ("intents", "refunds", "payouts", "answers", "effects"):
+            for table in ("intents", "refunds", "payouts", "answers", "effects", "chain"):
                 self._db.execute(f"delete from {table}")  # noqa: S608 - words of ours
 
     def _write(self, statement: str, values: Sequence[object]) -> None:

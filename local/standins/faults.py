@@ -18,6 +18,7 @@ class Provider(StrEnum):
     ORDERS = "orders"
     TWILIO = "twilio"
     HOOKS = "hooks"
+    SOLANA = "solana"
 
 
 class Mode(StrEnum):

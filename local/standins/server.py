@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local.standins.books import Books
 from local.standins.callbacks import Callbacks
@@ -20,6 +21,14 @@ from local.standins.stripe_face import StripeFace
 from local.standins.telling import Telling
 from local.standins.twilio_face import TOKEN, TwilioFace
 from local.standins.wire import Answer, Request
+
+if TYPE_CHECKING:
+    from local.standins.chain_face import ChainFace
+
+
+CHAIN = "/solana"
+# What pays for mints on the local chain; nothing anywhere else.
+CHAIN_AUTHORITY = "3KzFmZDn9pUxGjWS4qTTqMCq8LLpB7DREzJ6dVZnU3EozvQBAfFdzFRhpUPZBZ6RLzXJspPgfhzJ4V14mRMSikhQ"
 
 
 def _system_now() -> datetime:
@@ -45,6 +54,7 @@ class StandIns:
         *,
         port: int = 0,
         ses_port: int = 0,
+        chain_port: int = 0,
         state: Path | None = None,
         ses: str | None = None,
         twilio_webhook: str | None = None,
@@ -63,12 +73,16 @@ class StandIns:
         self._hooks = HooksFace(self._books, self._faults, now)
         self._telling = Telling(TOKEN)
         self._twilio = TwilioFace(self._books, self._faults, now, self._telling, twilio_webhook)
+        self._chain: ChainFace | None = None
+        self._beginning = Lock()
+        self._now = now
         self._listeners = {
             Provider.STRIPE: Listener("127.0.0.1", port, self._answer),
             Provider.SES: Listener("127.0.0.1", ses_port, self._answer),
             Provider.ORDERS: Listener("127.0.0.1", 0, self._answer),
             Provider.TWILIO: Listener("127.0.0.1", 0, self._answer),
             Provider.HOOKS: Listener("127.0.0.1", 0, self._answer),
+            Provider.SOLANA: Listener("127.0.0.1", chain_port, self._answer),
         }
 
     @property
@@ -105,7 +119,23 @@ class StandIns:
             Provider.ORDERS.value: self.orders_url,
             Provider.TWILIO.value: self.twilio_url,
             Provider.HOOKS.value: self.hooks_url,
+            Provider.SOLANA.value: self.chain_url,
         }
+
+    @property
+    def chain(self) -> "ChainFace":
+        """The chain, begun when somebody first asks for it: it takes a fifth of a second to load."""
+        from local.standins.chain_face import ChainFace
+
+        with self._beginning:
+            if self._chain is None:
+                self._chain = ChainFace(self._books, self._faults, self._now, CHAIN_AUTHORITY)
+            return self._chain
+
+    @property
+    def chain_url(self) -> str:
+        """The URL of the chain's face."""
+        return f"http://127.0.0.1:{self._listeners[Provider.SOLANA].port}{CHAIN}"
 
     def start(self) -> None:
         """Begin to serve."""
@@ -166,6 +196,8 @@ class StandIns:
             return self._orders.answer(request)
         if request.path == HOOKS_PATH:
             return self._hooks.answer(request)
+        if request.path == CHAIN:
+            return self.chain.answer(request)
         try:
             return self._control(request)
         except (BadOrder, ValueError) as error:
@@ -186,12 +218,13 @@ class StandIns:
                 return self._twilio.inbound(json.loads(request.body))
             case "POST", "/_hooks":
                 return self._hooks.trust(json.loads(request.body))
+            case "POST", "/_chain":
+                return Answer(200, {"height": self.chain.pass_blocks(_blocks(json.loads(request.body)))})
             case "POST", "/_reset":
                 self._reset()
                 return Answer(200, {"reset": True})
-        return Answer(
-            404, {"error": "Try GET /_ledger, GET or POST /_faults, POST /_act, /_inbound, /_hooks, /_reset."}
-        )
+        tries = "GET /_ledger, GET or POST /_faults, POST /_act, /_inbound, /_hooks, /_chain, /_reset"
+        return Answer(404, {"error": f"Try {tries}."})
 
     def _order(self, order: Any) -> None:
         provider, mode, count = self._faults.arm(order)
@@ -211,4 +244,14 @@ class StandIns:
         self._twilio.clear()
         for listener in self._listeners.values():
             listener.recover()
-        self._books.clear()
+        with self._beginning:
+            self._books.clear()
+            self._chain = None
+
+
+def _blocks(order: Any) -> int:
+    """Return how many blocks are to pass; raises BadOrder."""
+    blocks = order.get("blocks") if isinstance(order, dict) else None
+    if not isinstance(blocks, int) or not 0 < blocks <= 1_000_000:
+        raise BadOrder('POST /_chain takes {"blocks": N}: that many pass at once, at most 1,000,000.')
+    return blocks

@@ -183,6 +183,7 @@ SUBMITTED_BY: dict[str, str] = {
     "order.fulfill": "platform",
     "payment.retry": "venues",
     "webhook.deliver": "venues",
+    "ticket.mint": "venues",
     "payment.payout": "platform",
 }
 

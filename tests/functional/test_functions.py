@@ -14,6 +14,7 @@ from chalicelib.aws.clients import Clients
 from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.errors import ProviderError
 from chalicelib.domain.job import JobId
+from chalicelib.domain.minting import OnChain, SignedMint, Standing, Ticket
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.providers import (
     Analytics,
@@ -26,6 +27,7 @@ from chalicelib.domain.providers import (
     Intent,
     Mail,
     Mailer,
+    Minter,
     Money,
     Orders,
     PaymentOrder,
@@ -40,10 +42,11 @@ from chalicelib.domain.providers import (
     Texts,
     Transaction,
 )
+from chalicelib.jobtypes import discover
 from chalicelib.settings import Settings
 from tests.fakes import ManualClock
 from tests.fakes_endpoints import MemoryEndpointStore
-from tests.front import ENVIRONMENT, Front
+from tests.front import ENVIRONMENT, OWN, Front
 from tests.functional.test_jobs_api import BODY, MAIL
 
 TRACK: dict[str, Any] = {
@@ -55,6 +58,7 @@ TEXT: dict[str, Any] = {
     "data": {"to": "+15005550010", "message": "Your table is ready."},
 }
 ORDER: dict[str, Any] = {"type": "order.fulfill", "data": {"orderId": "o-1"}}
+MINT: dict[str, Any] = {"type": "ticket.mint", "data": dict(discover()["ticket.mint"].example)}
 QUEUES = {
     "money-queue": (Tier.MONEY, Lane.MAIN, "consume_money"),
     "money-queue-express": (Tier.MONEY, Lane.EXPRESS, "consume_money_express"),
@@ -176,6 +180,25 @@ class Receiver:
         return HookAnswer(204, timedelta(0), None, None)
 
 
+class Ledger:
+    """A chain on which every mint is final at once."""
+
+    def __init__(self) -> None:
+        self.tickets: dict[JobId, Ticket] = {}
+        self.minted: list[JobId] = []
+
+    def read(self, ticket: Ticket, *, sent: str | None, deadline: datetime) -> OnChain:
+        self.tickets[ticket.job_id] = ticket
+        standing = Standing.MINTED if ticket.job_id in self.minted else Standing.ABSENT
+        return OnChain(standing, 1, "mint-1", "account-1", sent, 1, 10_000)
+
+    def prepare(self, ticket: Ticket, *, deadline: datetime) -> SignedMint:
+        return SignedMint(ticket.job_id, "mint-1", "signature-1", "blockhash-1", 150, b"")
+
+    def submit(self, mint: SignedMint, *, begun: Begun, deadline: datetime) -> None:
+        self.minted.append(mint.job_id)
+
+
 @dataclass
 class Both:
     payments: Payments = field(default_factory=Till)
@@ -186,6 +209,7 @@ class Both:
     orders: Orders = field(default_factory=Warehouse)
     hooks: Hooks = field(default_factory=Receiver)
     endpoints: EndpointStore = field(default_factory=MemoryEndpointStore)
+    minter: Minter = field(default_factory=Ledger)
 
 
 @pytest.fixture
@@ -292,6 +316,20 @@ def test_an_order_goes_from_its_request_to_completed(front: Front) -> None:
     assert front.providers.orders.orders == [(job_id, f"{job_id}:fulfill:0")]
 
 
+def test_a_mint_goes_from_its_request_to_completed_for_the_venue_it_was_submitted_for(front: Front) -> None:
+    job_id = front.post(MINT).json_body["jobId"]
+    assert consume(front, "money-queue") == []
+    view = front.get(f"/v1/jobs/{job_id}").json_body
+    assert (view["state"], view["result"]["mintAddress"], view["providerObject"]) == (
+        "completed",
+        "mint-1",
+        "mint-1",
+    )
+    assert isinstance(front.providers.minter, Ledger)
+    assert front.providers.minter.minted == [job_id]
+    assert [ticket.venue_id for ticket in front.providers.minter.tickets.values()] == [OWN]
+
+
 def test_a_message_of_no_job_is_buried(front: Front) -> None:
     front.queue.put(Tier.BACKGROUND, Lane.MAIN, "rubbish")
     assert consume(front, "background-queue") == []
@@ -317,6 +355,7 @@ def test_dispatch_sends_what_is_due_far_from_its_acceptance(front: Front) -> Non
         (TRACK, "background-queue"),
         (ORDER, "money-queue"),
         (TEXT, "communication-queue"),
+        (MINT, "money-queue"),
     ],
 )
 def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
-from chalicelib.domain.claim import Leave
 from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.jobtype import Facts, JobType, Work
+from chalicelib.domain.minting import OnChain, SignedMint, Standing, Ticket
 from chalicelib.domain.notice import DELIVERY
-from chalicelib.domain.outcome import Completed, Failure, HeldBack, Outcome, Retry, outcome_of
+from chalicelib.domain.outcome import Completed, HeldBack, Outcome, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import (
     AnalyticsEvent,
@@ -43,6 +43,7 @@ from tests.simulation.world import HOUR, MINUTE, SECOND, Process, World
 
 CALL = timedelta(seconds=10)
 KEY_LIFE = 24 * HOUR
+VALID_FOR = 90 * SECOND
 
 
 class Violation(BaseException):
@@ -448,9 +449,25 @@ class SimTexts(SimBlind):
 
 
 class SimChain(Caller):
-    """Class B: what was submitted lands until its last valid moment, or never; it can be read back."""
+    """Tickets, as the port has it: what was submitted lands until its last block, or never; it is read back.
 
-    def submit(self, job_id: JobId, *, valid_until: int, begun: Begun, deadline: datetime) -> None:
+    A block is a millisecond.
+    """
+
+    def read(self, ticket: Ticket, *, sent: str | None, deadline: datetime) -> OnChain:  # type: ignore[override]  # reads more
+        super().read(deadline)
+        self.provided.certain(ticket.job_id)
+        there = bool(self.provided.effects.get(ticket.job_id))
+        standing = Standing.MINTED if there else Standing.ABSENT
+        return OnChain(standing, self.world.now, "mint", "account", sent, 1, 10_000)
+
+    def prepare(self, ticket: Ticket, *, deadline: datetime) -> SignedMint:
+        super().read(deadline)
+        last = self.world.now + VALID_FOR
+        return SignedMint(ticket.job_id, "mint", f"signature-{last}", "blockhash", last, b"")
+
+    def submit(self, mint: SignedMint, *, begun: Begun, deadline: datetime) -> None:
+        job_id, last = mint.job_id, mint.last_valid_height
         trouble = self.start(deadline)
         self.provided.starts(job_id, "chain", EffectClass.LOOKED_UP)
         self.provided.doubts_effect(job_id, "chain", self.world.now)
@@ -458,26 +475,19 @@ class SimChain(Caller):
             self.end()
             self.provided.nothing_new(job_id, None)
             raise TurnedAway("rate_limited", "Too many requests.")
-        self.provided.doubts_effect(job_id, "chain", valid_until)
+        self.provided.doubts_effect(job_id, "chain", last)
         if trouble in (None, "lost after"):
-            self._land(job_id, valid_until)
+            self._land(job_id, last)
         elif trouble in ("late", "stored 500"):
-            lands = self.world.chance.randrange(self.world.now, max(valid_until, self.world.now + 1))
-            self.world.at(lands, lambda: self._land(job_id, valid_until))
-        if trouble is not None:
+            lands = self.world.chance.randrange(self.world.now, max(last, self.world.now + 1))
+            self.world.at(lands, lambda: self._land(job_id, last))
+        if trouble not in (None, "stored 500"):
             self.time_out()
             raise Ambiguous("timeout", "No answer.")
-        self.end()
-        self.provided.certain(job_id)
+        self.end()  # a node that has taken it does not know yet whether it will be final
 
-    def landed(self, job_id: JobId, *, deadline: datetime) -> bool:
-        """Read the chain."""
-        self.read(deadline)
-        self.provided.certain(job_id)
-        return bool(self.provided.effects.get(job_id))
-
-    def _land(self, job_id: JobId, valid_until: int) -> None:
-        if self.world.now > valid_until:
+    def _land(self, job_id: JobId, last: int) -> None:
+        if self.world.now > last:
             return
         self.provided.effect(job_id, "chain")
         self.provided.pending_effects.pop(job_id, None)
@@ -542,30 +552,13 @@ class SimProviders:
         self.payments = self.payouts = SimPayments(process, provided)
         self.mailer = SimMailer(process, provided)
         self.texts = SimTexts(process, provided)
-        self.chain = SimChain(process, provided)
+        self.minter = SimChain(process, provided)
         self.receiver = SimReceiver(process, provided)
         self.analytics = SimBus(process, provided)
         self.orders = SimOrders(process, provided)
 
 
-# --- job types of the classes that are not built yet
-
-
-VALID_FOR = 90 * SECOND
-
-
-def run_chain(work: Work, providers: Providers) -> Outcome:
-    """Class B, as `ticket.mint` will do it: note what is submitted and until when, submit, read back."""
-    chain = cast(SimProviders, providers).chain
-    if work.leave in (Leave.START, Leave.REPEAT):
-        valid_until = chain.world.now + VALID_FOR
-        begun = work.begin(str(valid_until))
-        chain.submit(work.job.id, valid_until=valid_until, begun=begun, deadline=work.deadline)
-        return Completed({"landed": True})
-    expired = chain.world.now > int(work.job.handle or 0)  # the chain's own height, not anybody's clock
-    if chain.landed(work.job.id, deadline=work.deadline):
-        return Completed({"landed": True})
-    return Retry(Failure("not_landed", "It is not on the chain."), clears_doubt=expired)
+# --- the job type of the class that is not built yet
 
 
 def run_receiver(work: Work, providers: Providers) -> Outcome:
@@ -610,22 +603,6 @@ def _natural(facts: Facts) -> tuple[object, ...]:
 
 
 RETRY_PAYMENT = replace(discover()["payment.retry"], run=run_retry)
-MINT = JobType(
-    name="sim.mint",
-    aliases=(),
-    tier=Tier.MONEY,
-    provider="solana",
-    effect_class=EffectClass.LOOKED_UP,
-    schema={},
-    natural_key=_natural,
-    key_period=timedelta(days=365),
-    retention=timedelta(days=365),
-    archive="blockchain_archive",
-    in_flight=3,
-    retry=RETRY["mint"],
-    run=run_chain,
-    run_time=timedelta(seconds=30),
-)
 
 WEBHOOK = JobType(
     name="sim.webhook",

@@ -41,7 +41,6 @@ from tests.simulation.invariants import Answered, Watch, WatchedStore
 from tests.simulation.operators import Operators
 from tests.simulation.providers import (
     DELIVER,
-    MINT,
     RETRY_PAYMENT,
     WEBHOOK,
     Provided,
@@ -60,7 +59,7 @@ OTHERS = [
 _NAMED = {each.name for each in OTHERS}
 # By a class its own type, by name the others of that class; a seed names one of these and a number.
 TYPES: Mapping[str, JobType] = {
-    **{each.effect_class: each for each in (*discover().values(), MINT, WEBHOOK) if each.name not in _NAMED},
+    **{each.effect_class: each for each in (*discover().values(), WEBHOOK) if each.name not in _NAMED},
     **{each.name: each for each in OTHERS},
 }
 # So little that two jobs are too much at once; the express lane finds room all the same.

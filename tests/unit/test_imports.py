@@ -45,7 +45,10 @@ MAY_USE: dict[str, set[str]] = {
     "service": {"jsonschema_rs", "cronsim"},
     "jobtypes": {"jinja2"},
     "domain": set(),
-    "providers": {"stripe", "twilio", "requests", "urllib3", "ssrfguard", "standardwebhooks", "cryptography"},
+    "providers": {
+        *("stripe", "twilio", "requests", "urllib3"),
+        *("ssrfguard", "standardwebhooks", "cryptography", "solders"),
+    },
     "aws": {"boto3", "botocore", "pynamodb"},
     "settings": set(),
     "observability": {"aws_lambda_powertools"},

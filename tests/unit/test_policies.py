@@ -135,6 +135,7 @@ def test_no_user_submits_and_venues_never_on_the_platforms_behalf() -> None:
         ("analytics.track", EffectClass.RECEIVER_DEDUPS, Tier.BACKGROUND, "default", 3, 7, 14, None, 20),
         ("order.fulfill", EffectClass.RECEIVER_DEDUPS, Tier.MONEY, "payment", 10, 1, 90, "payment_archive", 10),
         ("sms.send", EffectClass.BLIND, Tier.COMMUNICATION, "communication", 3, 1, 7, None, 5),
+        ("ticket.mint", EffectClass.LOOKED_UP, Tier.MONEY, "mint", 10, 365, 365, "blockchain_archive", 3),
         ("email.send", EffectClass.BLIND, Tier.COMMUNICATION, "communication", 3, 1, 7, None, 20),
     ],
 )
