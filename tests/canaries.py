@@ -51,6 +51,16 @@ TWILIO: Mapping[str, str] = {
     "TWILIO_PHONE": "+15005550006",
     "PUBLIC_BASE_URL": "https://queue.example",
 }
+TICKET: Mapping[str, Any] = {
+    "eventId": f"event-{MARK}",
+    "ticketId": f"ticket-{MARK}",
+    "walletAddress": "7v91N7iZ9mNicL8WfG6cgSCKyRXydQjLh6UYBWwm6y1Q",
+    "metadata": {
+        "name": f"For {PERSON}"[:64],
+        "uri": f"https://{MARK}.example/1.json",
+        "attributes": {"holder": NAME},
+    },
+}
 CALLBACK = f"https://{MARK}.example/done?who={MARK}"
 HOOK: Mapping[str, Any] = {
     "url": f"https://hooks.example/{MARK}",
@@ -167,6 +177,10 @@ class Walk:
         bodies += [{"type": "payment.retry", "data": data, **REST} for data in RETRIES]
         bodies += [{"type": "payment.payout", "data": data, **REST} for data in PAYOUTS]
         bodies += [{"type": "webhook.deliver", "data": HOOK, **REST}]
+        bodies += [
+            {"type": "ticket.mint", "data": data, **REST}
+            for data in (TICKET, {**TICKET, "ticketId": "t", "walletAddress": f"{MARK}{MARK}{MARK}{MARK}"})
+        ]
         bodies += [{"type": name, "data": MAILING, **REST} for name in ("email.send", "email", CLUMSY)]
         bodies += [{"type": "sms.send", "data": data, **REST} for data in (TEXTING, TEXT_BY_TEMPLATE)]
         large = {**MAILING, "data": {**MAILING["data"], "reason": f"{PERSON} " * 20}}

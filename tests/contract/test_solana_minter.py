@@ -1,21 +1,25 @@
 """The minter on LiteSVM, which runs Solana's own programs, behind the stand-in's JSON-RPC face."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from solders.keypair import Keypair
 
-from chalicelib.domain.errors import Ambiguous, Declined, NotSent, TurnedAway
+from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.minting import SignedMint, Standing, Ticket
 from chalicelib.domain.providers import Begun
 from chalicelib.providers.solana_mint import mint_keypair
 from chalicelib.providers.solana_minter import SolanaMinter
 from local.standins import StandIns
+from local.standins.listener import Listener
 from local.standins.server import CHAIN_AUTHORITY
+from local.standins.wire import Answer, Request
 
 SECRET = "a-secret-of-the-tests-of-32-bytes-or-more"
 WALLET = str(Keypair.from_seed(bytes(32)).pubkey())
@@ -240,3 +244,137 @@ def test_key_that_is_none_is_named_without_being_quoted(chain: StandIns, key: st
     with pytest.raises(NotSent, match="no Solana key") as raised:
         minter_by(chain, key)
     assert key not in str(raised.value)
+
+
+def test_secret_that_is_short_makes_no_addresses(chain: StandIns) -> None:
+    with pytest.raises(NotSent) as raised:
+        SolanaMinter(lambda _: chain.chain_url, CHAIN_AUTHORITY, "s" * 31, Now())
+    assert raised.value.reason == "mint_secret_short"
+
+
+class Node:
+    """The chain's face, but for one method, which is answered as told."""
+
+    def __init__(self, chain: StandIns, method: str, answer: Answer) -> None:
+        self._chain, self._method, self._answer = chain, method, answer
+        self.listener = Listener("127.0.0.1", 0, self._handle)
+        self.minter = SolanaMinter(
+            self._url, CHAIN_AUTHORITY, SECRET, Now(), call_seconds=2, sleep=lambda _: None
+        )
+        self.read_anew = 0
+
+    def __enter__(self) -> "Node":
+        self.listener.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.minter.close()
+        self.listener.stop()
+
+    def _url(self, anew: bool) -> str:
+        self.read_anew += anew
+        return f"http://127.0.0.1:{self.listener.port}/solana"
+
+    def _handle(self, request: Request) -> Answer:
+        told = json.loads(request.body)["method"] == self._method
+        return self._answer if told else self._chain.chain.answer(request)
+
+
+def says(code: int, err: Any = None, status: int = 200) -> Answer:
+    return Answer(status, {"error": {"code": code, "message": "it quotes us", "data": {"err": err}}})
+
+
+def fails(place: int, why: Any) -> Answer:
+    return says(-32002, {"InstructionError": [place, why]})
+
+
+GARBAGE = [Answer(200, b"<html>"), Answer(200, b"[1]"), Answer(200, b'{"error": "no"}'), says("x")]  # type: ignore[arg-type]  # garbage
+SENDS: list[tuple[Answer, type[Exception], str]] = [
+    (Answer(401, b""), TurnedAway, "provider_not_authenticated"),
+    (Answer(403, b""), TurnedAway, "provider_not_permitted"),
+    (Answer(429, b"", {"Retry-After": "3"}), TurnedAway, "provider_rate_limited"),
+    (says(429, status=429), TurnedAway, "provider_rate_limited"),
+    (Answer(302, b"", {"Location": "http://127.0.0.1:9/"}), TurnedAway, "provider_moved"),
+    (Answer(500, b""), Ambiguous, "provider_failed"),
+    (Answer(503, b""), Ambiguous, "provider_failed"),
+    (Answer(413, b""), Ambiguous, "provider_failed"),
+    *((answer, Ambiguous, "provider_failed") for answer in GARBAGE),
+    (says(-32005), TurnedAway, "node_behind"),
+    (says(-32016), TurnedAway, "node_behind"),
+    (says(-32603), Ambiguous, "provider_failed"),
+    (says(-32002), Declined, "mint_rejected"),
+    (says(-32002, "BlockhashNotFound"), TurnedAway, "blockhash_not_found"),
+    (says(-32002, "AlreadyProcessed"), Ambiguous, "already_processed"),
+    (says(-32002, "AccountNotFound"), TurnedAway, "authority_out_of_funds"),
+    (says(-32002, {"InsufficientFundsForRent": {"account_index": 1}}), TurnedAway, "authority_out_of_funds"),
+    (fails(0, {"Custom": 1}), TurnedAway, "authority_out_of_funds"),
+    (fails(9, {"Custom": 1}), TurnedAway, "authority_out_of_funds"),
+    (fails(1, {"Custom": 0}), TurnedAway, "address_taken"),
+    (fails(6, "InvalidAccountData"), Declined, "mint_rejected"),
+    (says(-32002, {"InstructionError": 7}), Declined, "mint_rejected"),
+]
+
+
+@pytest.mark.parametrize(("answer", "error", "reason"), SENDS)
+def test_answer_to_a_broadcast_is_one_error(
+    chain: StandIns, answer: Answer, error: type[ProviderError], reason: str
+) -> None:
+    with Node(chain, "sendTransaction", answer) as node:
+        signed = node.minter.prepare(TICKET, deadline=soon())
+        with pytest.raises(error) as raised:
+            node.minter.submit(signed, begun=BEGUN, deadline=soon())
+        assert (type(raised.value), raised.value.reason) == (error, reason)
+        assert "quotes" not in str(raised.value)
+        assert node.read_anew == (answer.status in (401, 403))
+    if answer.status == 429 and answer.headers:
+        assert isinstance(raised.value, TurnedAway)
+        assert raised.value.after == timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("method", ["getEpochInfo", "getMultipleAccounts", "getTransaction"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *GARBAGE,
+        Answer(500, b""),
+        says(-32016),
+        Answer(200, {"result": 7}),
+        Answer(200, {"result": {"value": [1]}}),
+    ],
+)
+def test_answer_to_a_read_that_says_nothing_is_no_finding(
+    chain: StandIns, minter: SolanaMinter, method: str, answer: Answer
+) -> None:
+    signed = mint(minter)
+    with Node(chain, method, answer) as node, pytest.raises(TurnedAway):
+        node.minter.read(TICKET, sent=signed.signature, deadline=soon())
+
+
+@pytest.mark.parametrize("answer", [*GARBAGE, Answer(503, b""), Answer(200, {"result": {"value": []}})])
+def test_mint_that_is_out_is_waited_for_whatever_the_node_says_meanwhile(
+    chain: StandIns, answer: Answer
+) -> None:
+    with Node(chain, "getSignatureStatuses", answer) as node:
+        signed = node.minter.prepare(TICKET, deadline=soon())
+        node.minter.submit(signed, begun=BEGUN, deadline=soon(8))  # it has two seconds
+        assert node.minter.read(TICKET, sent=signed.signature, deadline=soon()).standing is Standing.MINTED
+
+
+def test_chain_that_is_begun_anew_over_its_books_has_its_mints_and_mints_none_twice(tmp_path: Path) -> None:
+    kept = tmp_path / "books.sqlite"
+    with StandIns(state=kept) as chain:
+        made = minter_of(chain)
+        signed, late = mint(made), made.prepare(replace(TICKET, seat_id="B-1"), deadline=soon())
+        height = made.read(TICKET, sent=None, deadline=soon()).height
+        made.close()
+    with StandIns(state=kept) as chain:
+        made = minter_of(chain)
+        seen = made.read(TICKET, sent=signed.signature, deadline=soon())
+        assert (seen.standing, seen.fee_lamports) == (Standing.MINTED, 10_000)
+        assert seen.height >= height
+        with pytest.raises(TurnedAway, match="address"):
+            mint(made)
+        with pytest.raises(TurnedAway, match="blockhash"):  # as after a real fork: it never lands
+            made.submit(late, begun=BEGUN, deadline=soon())
+        assert len(chain.effects()) == 1
+        made.close()

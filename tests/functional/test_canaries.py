@@ -28,6 +28,7 @@ from chalicelib.domain.providers import Providers
 from chalicelib.http import errors
 from chalicelib.observability import PowertoolsJournal
 from chalicelib.providers import stripe_account, twilio_messages
+from chalicelib.providers.solana_minter import SolanaMinter
 from chalicelib.providers.stripe_payments import StripePayments
 from chalicelib.providers.stripe_payouts import StripePayouts
 from chalicelib.providers.twilio_messages import TwilioMessages
@@ -37,6 +38,7 @@ from chalicelib.settings.environment import Secret
 from chalicelib.settings.vendors import TwilioSettings
 from chalicelib.worker import FunctionFailed
 from local.standins import StandIns
+from local.standins.server import CHAIN_AUTHORITY
 from tests import fakes
 from tests.canaries import MAIL, PERSON, STRIPE_KEY, TWILIO, Walk, leaks, types
 from tests.fakes import ListJournal, ManualClock, MemoryStore, told
@@ -112,6 +114,8 @@ class House:
         stand_ins.arm("twilio", "decline")
         self.texts = TwilioMessages(account, told(TWILIO["TWILIO_AUTH_TOKEN"]), clock)
         made = SimpleNamespace(payments=self.payments, payouts=self.payouts, mailer=mailer, texts=self.texts)
+        self.minter = SolanaMinter(lambda _: stand_ins.chain_url, CHAIN_AUTHORITY, "s" * 32, clock)
+        made.minter = self.minter
         made.hooks = WebhookSender(clock, resolver=lambda _: rude_names)
         self.front = Front(
             types=types(),
@@ -154,6 +158,7 @@ class House:
         self.payments.close()
         self.payouts.close()
         self.texts.close()
+        self.minter.close()
 
     def _token(self, role: str) -> str:
         return self.front.token(role, sub="user-1" if role == "user" else "caller-1")

@@ -123,6 +123,19 @@ def test_look_up_without_a_name_for_the_transaction_never_clears_doubt(box: Box)
     assert not outcome.clears_doubt
 
 
+def test_absence_at_another_address_than_that_of_the_broadcast_proves_nothing(box: Box) -> None:
+    box.chain.arm("solana", "timeout-after-apply")
+    assert isinstance(box.run(), Unknown)
+    box.chain.chain.pass_blocks(200)
+    box.minter.close()
+    box.minter = SolanaMinter(
+        lambda _: box.chain.chain_url, CHAIN_AUTHORITY, "another secret than before, of 32 bytes", box.clock
+    )
+    outcome = box.run(Leave.LOOK_UP)
+    assert isinstance(outcome, Unknown)
+    assert (outcome.failure.code, box.mints) == ("address_changed", 1)
+
+
 def test_second_job_for_the_same_ticket_finds_it_and_mints_nothing(box: Box) -> None:
     box.run()
     box.job = a_job(type="ticket.mint", payload=dict(JOB_TYPE.example))

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.front import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
-NEVER = {"stripe", "jinja2", "twilio", "moto", "requests", "pytest", "cryptography.x509"}
+NEVER = {"stripe", "solders", "jinja2", "twilio", "moto", "requests", "pytest", "cryptography.x509"}
 PROBE = """
 import json, sys
 import app

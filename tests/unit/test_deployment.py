@@ -130,6 +130,16 @@ def test_the_api_may_verify_stripes_callbacks_and_not_call_stripe() -> None:
     assert not any("stripe-key".startswith(name.rstrip("*")) for name in secrets)
 
 
+def test_only_the_consumers_of_money_may_read_what_mints() -> None:
+    readers = {
+        function
+        for function in FUNCTIONS
+        for each in statements(function)
+        if any("/solana-*" in about for about in resources(each))
+    }
+    assert readers == {"consume_money", "consume_money_express"}
+
+
 @pytest.mark.parametrize("function", ["consume_background", "consume_background_express"])
 def test_events_go_on_our_own_bus_alone(function: str) -> None:
     [puts] = [each for each in statements(function) if "events:PutEvents" in each["Action"]]

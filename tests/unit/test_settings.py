@@ -73,6 +73,12 @@ BAD: list[tuple[str, str]] = [
     ("ORDER_SERVICE_URL", "orders"),
     ("ORDER_SERVICE_TOKEN", "two words"),
     ("ORDER_SERVICE_TOKEN_ARN", "not-an-arn"),
+    ("SOLANA_RPC_URL", "rpc.example"),
+    ("SOLANA_AUTHORITY_KEY", "0OIl" * 22),
+    ("SOLANA_AUTHORITY_KEY", "[1, 2, 3]"),
+    ("SOLANA_AUTHORITY_KEY_ARN", "not-an-arn"),
+    ("MINT_SECRET", "shorter than 32 bytes"),
+    ("MINT_SECRET_ARN", "not-an-arn"),
     ("PUBLIC_BASE_URL", "queue.example"),
     ("RATE_LIMIT_MAX_REQUESTS", "0"),
     ("RATE_LIMIT_MAX_REQUESTS", "1000001"),
@@ -125,7 +131,7 @@ def test_a_deployed_stage_keeps_the_times_of_the_protocol() -> None:
         Settings.from_env({**PROD, "QUEUE_TIMING": '{"look_after": 1}'})
 
 
-@pytest.mark.parametrize("name", ["STRIPE_API_BASE", "TWILIO_API_BASE", "ORDER_SERVICE_URL"])
+@pytest.mark.parametrize("name", ["STRIPE_API_BASE", "TWILIO_API_BASE", "ORDER_SERVICE_URL", "SOLANA_RPC_URL"])
 def test_a_deployed_stage_speaks_to_vendors_over_https_alone(name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         Settings.from_env({**PROD, name: "http://vendor.example"})
@@ -167,6 +173,22 @@ def test_twilio_is_configured_by_account_token_and_number() -> None:
     for name in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_PHONE"):
         settings = Settings.from_env({**ENVIRONMENT, **TWILIO, name: ""})
         assert (settings.twilio, settings.signing_secrets) == (None, {})
+
+
+def test_minting_needs_a_node_a_key_and_a_secret() -> None:
+    given = {
+        "SOLANA_RPC_URL": "https://rpc.example/?api-key=abc",
+        "SOLANA_AUTHORITY_KEY": str([7] * 64),
+        "MINT_SECRET": "m" * 32,
+    }
+    settings = Settings.from_env({**ENVIRONMENT, **given})
+    assert settings.solana is not None
+    assert not [value for value in given.values() if value in repr(settings)]
+    for name in given:
+        assert Settings.from_env({**ENVIRONMENT, **given, name: ""}).solana is None
+    by_arn = Settings.from_env({**PROD, **{f"{name}_ARN": ARN for name in given}}).solana
+    assert by_arn is not None
+    assert {by_arn.rpc_url.arn, by_arn.authority_key.arn, by_arn.mint_secret.arn} == {ARN}
 
 
 def test_secrets_are_left_out_of_what_settings_print() -> None:
