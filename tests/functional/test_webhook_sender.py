@@ -31,6 +31,7 @@ from tests.functional.hostile import ANSWERS, URLS
 NAME = "https://shop.example/hooks"
 PUBLIC = "93.184.215.14"
 CALL_SECONDS = 0.6
+PATIENCE = 5.0  # seconds for which a receiver goes on, should nobody cut it off
 
 
 def now() -> datetime:
@@ -335,7 +336,8 @@ def drip(at_once: bytes = b"") -> Callable[[socket.socket], None]:
     def converse(connection: socket.socket) -> None:
         hear(connection)
         connection.sendall(at_once)
-        while True:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
             connection.sendall(b"x")
             time.sleep(CALL_SECONDS / 12)
 
@@ -348,7 +350,8 @@ def cut(connection: socket.socket) -> None:
 
 def continues(connection: socket.socket) -> None:
     hear(connection)
-    while True:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         time.sleep(0.02)
 
