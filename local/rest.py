@@ -38,9 +38,9 @@ class Client:
         """Send a body."""
         return self._ask("POST", path, json.dumps(body))
 
-    def delete(self, path: str) -> Answer:
+    def delete(self, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         """Delete."""
-        return self._ask("DELETE", path, None)
+        return self._ask("DELETE", path, None if body is None else json.dumps(body))
 
     def close(self) -> None:
         """Close the connections of all threads, which must have ended."""
