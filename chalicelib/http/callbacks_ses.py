@@ -20,8 +20,10 @@ SNS_SENDS = "text/plain"
 @routes.route("/callbacks/ses", methods=["POST"], content_types=[SNS_SENDS, "application/json"])
 @view
 def take_mail_event() -> Response:
-    """Suppress addresses that mail cannot reach, or whose readers complain."""
-    service().mail_events.take(parse_object(raw_body_of(routes.current_request)))
+    """Suppress addresses that mail cannot reach, or whose readers complain; name a parked job its mail."""
+    event = service().mail_events.take(parse_object(raw_body_of(routes.current_request)))
+    if event is not None and event.job_id is not None and event.message_id is not None:
+        service().callbacks.name_object(event.job_id, event.message_id, "ses")
     return received()
 
 
@@ -50,8 +52,9 @@ OPERATIONS: Operations = {
         summary="Take a callback of SES",
         who=SIGNERS,
         about="What became of a mail, from the topic that SES publishes it on. An address that bounced for "
-        "good, or whose reader complained, is suppressed; what else there is goes to the log. It confirms its "
-        "subscription. 400 `signature_invalid`, 503 `provider_not_configured` where the stage has no topic.",
+        "good, or whose reader complained, is suppressed; what else there is goes to the log. A parked job "
+        "gets SES's id of its mail, which proves that SES has it. The topic's subscription is confirmed. 400 "
+        "`signature_invalid`, 503 `provider_not_configured` where the stage has no topic.",
         public=True,
         body=ref("SnsBulletin"),
         answers={

@@ -1,12 +1,13 @@
 """What becomes of mails, as SES tells it: who cannot be reached, or wants no more, is mailed no more.
 
-A mail's job has ended by then, so nothing here touches jobs. Any event may come twice, or of several addresses.
+A completed job means that SES took its mail, and what has ended changes by an operator alone; so what becomes
+of a mail goes to the log. Any event may come twice, or be of several addresses.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parseaddr
 from typing import Any
 
@@ -18,17 +19,18 @@ from chalicelib.domain.suppression import Cause, Suppression, Suppressions
 from chalicelib.domain.topic import Kind, Topic
 from chalicelib.service.writing import insist
 
-JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 WORD = re.compile(r"[A-Za-z][A-Za-z _-]{0,39}")
 HEADER = "x-job-id"
 
 
 @dataclass(frozen=True, slots=True)
 class MailEvent:
-    """One event: SES's word for it, of which job's mail, and whom it suppresses, if anybody."""
+    """One event: SES's word for it, of which job's mail, its id at SES, and whom it suppresses, if anybody."""
 
     kind: str | None
     job_id: JobId | None
+    message_id: str | None
     detail: str | None = None
     cause: Cause | None = None
     addresses: Sequence[str] = ()
@@ -45,8 +47,8 @@ class MailEvents:
         self._clock = clock
         self._journal = journal
 
-    def take(self, bulletin: Mapping[str, Any]) -> None:
-        """Do what a bulletin asks for, once its signature holds.
+    def take(self, bulletin: Mapping[str, Any]) -> MailEvent | None:
+        """Do what a bulletin asks for, once its signature holds; return the event that it told of, if any.
 
         Raises NotConfigured, NotSigned, StoreRefused or StoreUnsure: then SNS is to send it again.
         """
@@ -54,12 +56,15 @@ class MailEvents:
             raise NotConfigured("This stage has no topic for the events of its mails.")
         match self._topic.check(bulletin):
             case Kind.NOTIFICATION:
-                self._note(read_event(bulletin["Message"]))
+                event = read_event(bulletin["Message"])
+                self._note(event)
+                return event
             case Kind.SUBSCRIBED:
                 self._topic.confirm(bulletin)
                 self._journal.note("mail_events_subscribed")
             case Kind.UNSUBSCRIBED:
                 self._journal.alarm("mail_events_unsubscribed")
+        return None
 
     def _note(self, event: MailEvent) -> None:
         suppressed = sum(self._suppress(event, address) for address in event.addresses)
@@ -87,7 +92,7 @@ def read_event(message: str) -> MailEvent:
     except (ValueError, RecursionError):
         told = None  # "Successfully validated SNS topic", once
     kind = _word(_of(told, "eventType")) or _word(_of(told, "notificationType"))
-    event = MailEvent(kind, _job_of(_of(told, "mail")))
+    event = MailEvent(kind, _job_of(_of(told, "mail")), _id(_of(_of(told, "mail"), "messageId")))
     if kind == "Bounce":
         return _bounce(event, _of(told, "bounce"))
     if kind == "Complaint":
@@ -99,18 +104,18 @@ def _bounce(event: MailEvent, told: object) -> MailEvent:
     """Have one that bounced for good suppress; a full mailbox, or a server that is away, may do tomorrow."""
     detail = _word(_of(told, "bounceSubType"))
     if _of(told, "bounceType") != "Permanent":
-        return MailEvent(event.kind, event.job_id, _word(_of(told, "bounceType")))
+        return replace(event, detail=_word(_of(told, "bounceType")))
     addresses = _addresses(_of(told, "bouncedRecipients"))
-    return MailEvent(event.kind, event.job_id, detail, Cause.BOUNCE, addresses)
+    return replace(event, detail=detail, cause=Cause.BOUNCE, addresses=addresses)
 
 
 def _complaint(event: MailEvent, told: object) -> MailEvent:
     """Have one suppress, unless its reader says that the mail is no spam after all."""
     detail = _word(_of(told, "complaintFeedbackType"))
     if detail == "not-spam":
-        return MailEvent(event.kind, event.job_id, detail)
+        return replace(event, detail=detail)
     addresses = _addresses(_of(told, "complainedRecipients"))
-    return MailEvent(event.kind, event.job_id, detail, Cause.COMPLAINT, addresses)
+    return replace(event, detail=detail, cause=Cause.COMPLAINT, addresses=addresses)
 
 
 def _addresses(recipients: object) -> Sequence[str]:
@@ -123,19 +128,18 @@ def _job_of(mail: object) -> JobId | None:
     """Return the job that a mail's own header names."""
     headers = _of(mail, "headers")
     for each in headers if isinstance(headers, list) else ():
-        name, value = _of(each, "name"), _of(each, "value")
-        if (
-            isinstance(name, str)
-            and name.lower() == HEADER
-            and isinstance(value, str)
-            and JOB_ID.fullmatch(value)
-        ):
+        name, value = _of(each, "name"), _id(_of(each, "value"))
+        if isinstance(name, str) and name.lower() == HEADER and value is not None:
             return JobId(value)
     return None
 
 
 def _of(told: object, name: str) -> object:
     return told.get(name) if isinstance(told, dict) else None
+
+
+def _id(value: object) -> str | None:
+    return value if isinstance(value, str) and ID.fullmatch(value) else None
 
 
 def _word(value: object) -> str | None:

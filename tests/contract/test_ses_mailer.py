@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.stub import Stubber
+from botocore.stub import ANY, Stubber
 from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
@@ -99,6 +99,17 @@ def test_mail_arrives_whole(mailer: SesMailer, emulator: Emulator) -> None:
     assert message["Subject"] == MAIL.subject
     assert message["BodyText"].replace("\r\n", "\n") == MAIL.text
     assert "Zwölf Töne" in message["BodyHtml"]
+
+
+@pytest.mark.parametrize("named", [{}, {"ConfigurationSetName": "queue-service-test"}])
+def test_mail_names_the_set_that_says_where_its_events_go(named: dict[str, str]) -> None:
+    client = client_of(None)
+    asked = {"FromEmailAddress": SENDER, "Destination": {"ToAddresses": [MAIL.to]}, "Content": ANY, **named}
+    with Stubber(client) as stubber:
+        stubber.add_response("send_email", {"MessageId": "m"}, asked)
+        mailer = SesMailer(client, SENDER, ManualClock(), configuration_set=named.get("ConfigurationSetName"))
+        assert send(mailer) == "m"
+    client.close()
 
 
 def test_unverified_sender_is_ours_to_mend_and_no_effect(relay: StandIns) -> None:

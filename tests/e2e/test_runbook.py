@@ -278,6 +278,17 @@ def webhooks_not_taken(trouble: Trouble) -> Generator[dict[str, str], str, None]
     assert "whsec_" in (yield told)
 
 
+def suppressed(trouble: Trouble) -> Generator[dict[str, str], str, None]:
+    to = "bounce+runbook@simulator.amazonses.com"
+    mail = {**MAIL, "data": {**MAIL["data"], "to": to}}
+    late = trouble.submit(mail, options={"delay": 3_000})
+    trouble.ends(trouble.submit(mail))
+    trouble.ends(late, "failed")
+    assert "bounce" in (yield {"ADDRESS": to, "JOB": late})
+    yield {"ADDRESS": to, "JOB": late}
+    trouble.ends(late)
+
+
 def erased(trouble: Trouble) -> Generator[dict[str, str], str, None]:
     one, other = trouble.submit(MAIL, user="user-7"), trouble.submit(MAIL, user="user-8")
     for job in (one, other):
@@ -322,6 +333,7 @@ SCENES: dict[str, Scene] = {
     "A schedule goes wrong": wrong_schedule,
     "A venue's webhooks are not taken": webhooks_not_taken,
     "A person's data must go": erased,
+    "Somebody gets no mail or no texts": suppressed,
     "AWS is down": aws_down,
     "Without the command line": by_curl,
 }

@@ -11,6 +11,9 @@ from chalice.test import HTTPResponse
 
 from chalicelib import wiring
 from chalicelib.domain.errors import StoreRefused
+from chalicelib.domain.job import begin
+from chalicelib.domain.outcome import Failure, Unknown
+from chalicelib.domain.settle import settle
 from chalicelib.domain.standing import mail_address
 from chalicelib.domain.suppression import Cause, Suppression
 from chalicelib.providers.sns_topic import MOST_READ, READ_WITHIN, SnsTopic
@@ -18,6 +21,7 @@ from chalicelib.service.mail_events import read_event
 from local.standins.listener import Listener
 from local.standins.mail_events import CERTIFICATE_PATH, MailEvents
 from local.standins.wire import Answer, Request
+from tests.contract.lives import claimed
 from tests.fakes import ManualClock
 from tests.fakes_registry import MemorySuppressions
 from tests.front import Front
@@ -197,6 +201,23 @@ def test_table_that_does_not_answer_has_the_event_sent_again(
 def test_stage_without_a_topic_says_so() -> None:
     answer = send(Front(mail_topic=None), {})
     assert (answer.status_code, answer.json_body["error"]) == (503, "provider_not_configured")
+
+
+def test_parked_job_learns_that_ses_has_its_mail_and_stays_parked(front: Front, sns: Sns) -> None:
+    data = {"to": "ada@example.com", "template": "refund_notice", "data": {}}
+    job_id = front.post({"type": "email.send", "data": data}).json_body["jobId"]
+    job = front.store.jobs[job_id]
+    policy = wiring.service().types["email.send"].policy()
+    held = begin(claimed(job, now=front.clock.now(), policy=policy), handle=None)
+    why = Failure("provider_timeout", "SES did not answer in time.")
+    while (parked := settle(held, Unknown(why), policy, now=front.clock.now(), jitter=0.5)).state != "parked":
+        held = parked
+    front.store.jobs[job_id] = parked
+    mail = {"messageId": "0102-ses", "headers": [{"name": "X-Job-Id", "value": job_id}]}
+    send(front, sns.events.bulletin("Notification", json.dumps({"eventType": "Delivery", "mail": mail})))
+    told_of = front.get(f"/v1/jobs/{job_id}").json_body
+    assert (told_of["state"], told_of["error"]["code"]) == ("parked", "provider_timeout")
+    assert front.store.jobs[job_id].handle == "0102-ses"
 
 
 # --- what is turned away

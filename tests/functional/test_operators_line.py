@@ -21,6 +21,8 @@ from chalicelib.domain.job import Job, JobId, State, VenueId, rest
 from chalicelib.domain.outcome import Failure, Retry
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.settle import settle
+from chalicelib.domain.standing import mail_address, phone_number
+from chalicelib.domain.suppression import Cause, Suppression
 from chalicelib.jobtypes import discover
 from tests.contract.lives import claimed
 from tests.factories import a_job
@@ -345,6 +347,21 @@ def test_a_persons_data_is_erased(front: Front, capsys: Read) -> None:
     assert (last["status"], last["progress"]["done"]) == ("completed", 1)
     assert not front.store.jobs[JobId("job_001")].payload
     assert main(["erase", "--user", "u", "--address", "a@example.com", "--reason", "x", "--yes"]) == 1
+
+
+# --- suppressions
+
+
+def test_an_address_is_found_and_lifted_by_its_name(front: Front, capsys: Read) -> None:
+    ada, phone = mail_address("ada@example.com"), phone_number("+491512345678")
+    front.suppressions.add(Suppression(ada, Cause.BOUNCE, front.clock.now()))
+    front.suppressions.add(Suppression(phone, Cause.OPTED_OUT, front.clock.now()))
+    assert ids(said(capsys, "suppressions", "list")) == [ada.id]
+    assert ids(said(capsys, "suppressions", "list", "--channel", "sms")) == [phone.id]
+    assert ids(said(capsys, "suppressions", "list", "--address", "+491512345678")) == [phone.id]
+    lifted = said(capsys, "suppressions", "lift", "ADA@example.com", "--reason", "She is back")
+    assert (lifted["lifted"], [entry.reason for entry in front.store.audit]) == (True, ["She is back"])
+    assert main(["suppressions", "lift", "ada@example.com", "--reason", "Again"]) == 2
 
 
 # --- limits and stops

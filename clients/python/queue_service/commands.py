@@ -5,6 +5,14 @@ from queue_service.endpoint_commands import ENDPOINT_COMMANDS
 from queue_service.job_commands import JOBS
 from queue_service.operation_commands import OPERATIONS
 from queue_service.queue_commands import QUEUE_COMMANDS
+from queue_service.suppression_commands import SUPPRESSIONS
 from queue_service.watch_commands import WATCH
 
-COMMANDS: tuple[Command, ...] = (*JOBS, *QUEUE_COMMANDS, *ENDPOINT_COMMANDS, *OPERATIONS, *WATCH)
+COMMANDS: tuple[Command, ...] = (
+    *JOBS,
+    *QUEUE_COMMANDS,
+    *ENDPOINT_COMMANDS,
+    *OPERATIONS,
+    *SUPPRESSIONS,
+    *WATCH,
+)
