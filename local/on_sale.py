@@ -7,6 +7,7 @@ from typing import Any
 from local.reckoning import Record
 
 BAD_CARD, GOOD_CARD = "pm_card_chargeDeclined", "pm_card_visa"
+WALLET = "4Nd1mBQtrMJVYVfKf2PJy9NZUZdTAsp7D4xWLs4gDB4T"
 MAIL_DATA = {"customerName": "Ada", "eventName": "On Sale", "total": "25.00 EUR"}
 
 
@@ -25,8 +26,11 @@ class Request:
     entered_as: str | None = None  # the job that the ledger names, where it is another
 
 
-def purchase(buyer: int, sale: str) -> Request:
-    """Return a buyer's payment; one in ten has a card that is declined, some hurry, some ask again."""
+def purchase(buyer: int, sale: str, endpoint: str) -> Request:
+    """Return a buyer's payment; one in ten has a card that is declined, some hurry, some ask again.
+
+    The venue's endpoint is told how every other one ends.
+    """
     amount = 2_500 + 100 * (buyer % 40)
     body = {
         "type": "payment.process",
@@ -42,9 +46,10 @@ def purchase(buyer: int, sale: str) -> Request:
     }
     # Some callers name a key, the others leave it to the natural one.
     keyed = {"idempotencyKey": f"{sale}-purchase-{buyer}"} if buyer % 3 else {}
+    told = {"callbackEndpointId": endpoint} if buyer % 2 else {}
     return Request(
         buyer,
-        body | keyed,
+        body | keyed | told,
         amount,
         in_turn=2 if buyer % 5 == 0 else 1,
         at_once=3 if buyer % 7 == 0 else 1,
@@ -60,12 +65,13 @@ def another_try(buyer: int, declined: Record) -> list[Request]:
     return [Request(buyer, body, declined.amount, at_once=2, entered_as=declined.id)]
 
 
-def afterwards(buyer: int, paid: Record, sale: str) -> list[Request]:
+def afterwards(buyer: int, paid: Record, sale: str, endpoint: str) -> list[Request]:
     """Return what follows a payment: all that a buyer gets, and of some the half given back, in two parts."""
     requests = [
         Request(buyer, _confirmation(buyer, sale), in_turn=2 if buyer % 11 == 0 else 1),
         Request(buyer, {"type": "order.fulfill", "data": {"orderId": f"{sale}-{buyer}"}}),
     ]
+    requests += [Request(buyer, _ticket(buyer, sale)), Request(buyer, _hook(buyer, sale, endpoint))]
     if buyer % 4 == 0:
         requests.append(Request(buyer, _text(buyer), at_once=2 if buyer % 8 == 0 else 1))
     if buyer % 9 == 0:
@@ -84,6 +90,30 @@ def _confirmation(buyer: int, sale: str) -> Mapping[str, Any]:
         },
         "options": {"attempts": 10},
         "idempotencyKey": f"{sale}-confirmation-{buyer}",
+    }
+
+
+def _ticket(buyer: int, sale: str) -> Mapping[str, Any]:
+    return {
+        "type": "ticket.mint",
+        "data": {
+            "eventId": sale,
+            "ticketId": f"ticket-{buyer}",
+            "walletAddress": WALLET,
+            "metadata": {"name": f"On Sale, {buyer}", "uri": f"https://tickets.example.com/{buyer}.json"},
+        },
+    }
+
+
+def _hook(buyer: int, sale: str, endpoint: str) -> Mapping[str, Any]:
+    return {
+        "type": "webhook.deliver",
+        "data": {
+            "endpointId": endpoint,
+            "event": "order.paid",
+            "eventId": f"{sale}-{buyer}",
+            "payload": {"orderId": f"order-{buyer}"},
+        },
     }
 
 

@@ -11,7 +11,7 @@ OPERATIONS = {
     "payment.retry": ("stripe", "charge"),
     "payment.refund": ("stripe", "refund"),
     "payment.payout": ("stripe", "transfer"),
-    "ticket.mint": ("chain", "mint"),
+    "ticket.mint": ("solana", "mint"),
     "email.send": ("ses", "mail"),
     "sms.send": ("twilio", "sms"),
     "webhook.deliver": ("hooks", "delivery"),
@@ -21,7 +21,7 @@ HEADINGS = {
     ("stripe", "charge"): "charges made",
     ("stripe", "refund"): "refunds made",
     ("stripe", "transfer"): "payouts made",
-    ("chain", "mint"): "tickets minted",
+    ("solana", "mint"): "tickets minted",
     ("ses", "mail"): "mails sent",
     ("twilio", "sms"): "texts sent",
     ("hooks", "delivery"): "webhooks posted",
@@ -40,9 +40,8 @@ class Record:
     amount: int | None
     result: Mapping[str, Any] = field(default_factory=dict)
     provider_object: str | None = None
-    entered_as: str | None = (
-        None  # the job that the ledger names: a payment that is retried stays the first job's
-    )
+    entered_as: str | None = None  # what the ledger names instead: a retried payment's first job, a mint
+    told_by: str | None = None  # the job that tells of its end
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,14 @@ def reckon(records: Sequence[Record], effects: Sequence[Mapping[str, Any]]) -> R
     """Hold the records against the ledger: a completed job has its one effect, a refused one has none."""
     by_job: dict[str, list[Mapping[str, Any]]] = {}
     for effect in effects:
-        by_job.setdefault(str(effect["jobId"]), []).append(effect)
+        by_job.setdefault(_name(effect), []).append(effect)
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.entered_as or record.id, []).append(record)
     disagreements = [
-        f"{effect['provider']} {effect['operation']} of {effect['jobId']}: no such job was accepted"
+        f"{effect['provider']} {effect['operation']} of {_name(effect)}: no such job was accepted"
         for effect in effects
-        if effect["jobId"] not in groups
+        if _name(effect) not in groups
     ]
     for job_id, group in groups.items():
         disagreements += _disagreements(group, by_job.get(job_id, []))
@@ -76,6 +75,11 @@ def reckon(records: Sequence[Record], effects: Sequence[Mapping[str, Any]]) -> R
         **{heading: operations[effect] for effect, heading in HEADINGS.items()},
     }
     return Reckoning(counts, disagreements)
+
+
+def _name(effect: Mapping[str, Any]) -> str:
+    """Return what the ledger knows an effect by: the job, or on the chain, which knows no jobs, the mint."""
+    return str(effect["jobId"] or effect["idempotencyKey"])
 
 
 def _disagreements(records: Sequence[Record], effects: Sequence[Mapping[str, Any]]) -> list[str]:
