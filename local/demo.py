@@ -1,10 +1,10 @@
 """An on-sale on a stack of its own, checked to the last charge: `make demo N=200`.
 
 Each of N buyers pays; who has paid gets a ticket on the chain and a mail, some a text, some a part of their
-money back; a shop is told by webhooks, and the venue is paid out. Some requests come twice, some of those at the
-same time; some cards are declined; and while it runs the stand-ins fail in every way that needs no person to mend
-it. At the end the ledger of what the providers really did must agree with the records, job by job. The protocol's
-times are shortened (TIMING): what takes minutes in production takes seconds here.
+money back; a shop is told by webhooks, and the venue is paid out. Some requests come twice, some of those at
+the same time; some cards are declined; and while it runs the stand-ins fail in every way that needs no person
+to mend it. At the end the ledger of what the providers really did must agree with the records, job by job.
+The protocol's times are shortened (TIMING): what takes minutes in production takes seconds here.
 """
 
 import json
