@@ -7,7 +7,7 @@ module, and this one would never be imported.
 from datetime import datetime, timedelta
 from typing import Any
 
-from chalice.app import Chalice, CloudWatchEvent, Rate, SQSEvent
+from chalice.app import Chalice, CloudWatchEvent, Cron, Rate, SQSEvent
 
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.http import (
@@ -140,3 +140,10 @@ def monitor(event: CloudWatchEvent) -> None:
     """Add up what consumers counted, minute by minute."""
     with discreet(service().journal, "monitor"):
         service().watch.monitor.run(ends=_ends(event.context))
+
+
+@app.schedule(Cron(0, 3, "*", "*", "?", "*"))
+def cleanup(event: CloudWatchEvent) -> None:
+    """Archive and delete what has been kept for long enough."""
+    with discreet(service().journal, "cleanup"):
+        service().keeping().cleanup.run(ends=_ends(event.context))

@@ -10,6 +10,7 @@ from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from chalicelib.domain.archive import Archive, Cleaning
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog, EventSources
 from chalicelib.domain.endpoint import EndpointStore
@@ -72,6 +73,7 @@ class Adapters:
     quiet_hours: QuietBook
     index: JobIndex
     audit_log: AuditLog
+    kept: Callable[[], tuple[Cleaning, Archive]]  # made when asked for: S3's client is heavy
     backlog: Backlog
     event_sources: EventSources | None  # None: there are no mappings to open and close
     schedules: ScheduleStore
@@ -121,9 +123,8 @@ def on_aws(settings: Settings) -> Adapters:
         quiet_hours=quiet_hours,
         index=DynamoJobIndex(clients.dynamodb, tables),
         audit_log=DynamoAuditLog(clients.dynamodb, tables),
-        backlog=AwsBacklog(
-            clients.sqs, settings.queues.lanes, settings.queues.dead_letters, clients.dynamodb, tables
-        ),
+        kept=partial(_kept, settings, clients, tables),
+        backlog=AwsBacklog(clients.sqs, queues.lanes, queues.dead_letters, clients.dynamodb, tables),
         event_sources=None if settings.stage in OWN_MACHINE else LambdaEventSources(clients, queues.lanes),
         schedules=DynamoScheduleStore(clients.dynamodb, tables),
         operations=DynamoOperationStore(clients.dynamodb, tables),
@@ -185,6 +186,14 @@ def _mail_topic(settings: Settings, clock: Clock) -> Topic | None:
     from chalicelib.providers.sns_topic import SnsTopic
 
     return SnsTopic(topic.arn, clock, base=topic.sns_base)
+
+
+def _kept(settings: Settings, clients: "Clients", tables: "Tables") -> tuple[Cleaning, Archive]:
+    from chalicelib.aws.cleaning import DynamoCleaning
+    from chalicelib.aws.s3_archive import S3Archive
+
+    with BUILDING:
+        return DynamoCleaning(clients.dynamodb, tables), S3Archive(clients.s3, settings.archive_bucket)
 
 
 def _read_token_keys(settings: Settings, clients: "Clients") -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from chalicelib.domain.ports import (
     JobQueue,
     Journal,
 )
+from chalicelib.keeping import Keeping, keeping
 from chalicelib.service.audit import Audit
 from chalicelib.service.batch import Batch
 from chalicelib.service.callbacks import Callbacks, Seal
@@ -72,6 +73,7 @@ class Service:
     suppressions: LookAfterSuppressions
     mail_events: MailEvents
     watch: Watch
+    keeping: Callable[[], Keeping]  # made when asked for: nobody but the cleanup wants it
     callbacks: Callbacks
     opt_outs: OptOuts
     quiet_hours: VenueQuietHours
@@ -139,6 +141,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         suppressions=_suppressions(adapters),
         mail_events=_mail_events(adapters),
         watch=watch(settings, adapters, types),
+        keeping=partial(keeping, adapters, types, timing),
         callbacks=_callbacks(adapters, types, timing),
         quiet_hours=VenueQuietHours(adapters.quiet_hours, clock=clock, chance=adapters.chance, journal=journal),
         opt_outs=OptOuts(adapters.suppressions, clock=clock, chance=adapters.chance, journal=journal),

@@ -5,6 +5,7 @@ its deadline. A batch's reply is honoured as AWS does: what it names as failed s
 deleted; an exception, a reply of another shape or an unknown identifier returns the whole batch.
 """
 
+import re
 import threading
 import time
 import traceback
@@ -245,9 +246,14 @@ def queue_urls(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def rate_of(source: ScheduledEventConfig) -> timedelta:
-    """Return how often a scheduled function runs; raises ValueError for a cron expression."""
+    """Return how often a scheduled function runs; what runs at a time of day does here daily from the start on.
+
+    Raises ValueError for any other cron expression.
+    """
     expression = source.schedule_expression
     text = expression if isinstance(expression, str) else expression.to_string()
+    if re.fullmatch(r"cron\(\d+ \d+ \* \* \? \*\)", text):
+        return timedelta(days=1)
     words = text.removeprefix("rate(").removesuffix(")").split()
     if not text.startswith("rate(") or len(words) != 2:
         raise ValueError(f"The local stack runs rate(...) schedules; {source.name} has {text}.")

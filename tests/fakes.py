@@ -109,6 +109,7 @@ class MemoryStore(MemoryBatches):
         self.jobs: dict[JobId, Job] = {}
         self.payloads: dict[JobId, Mapping[str, Any]] = {}
         self.keys: dict[KeyId, Key] = {}
+        self.venues: set[VenueId] = set()
         self.audit: list[Entry] = []
         self.controls = Controls()
         self.limiter: Limiter | None = None  # whose slots go back with a save
@@ -136,6 +137,7 @@ class MemoryStore(MemoryBatches):
 
     def add_free(self, job: Job) -> bool:
         with self._lock:
+            self.venues.add(job.venue_id)
             if job.id in self.jobs:
                 return False
             payload = job.payload or {}

@@ -40,6 +40,7 @@ from tests.fakes import (
     SeededChance,
     SequentialCrew,
 )
+from tests.fakes_archive import MemoryArchive, MemoryCleaning
 from tests.fakes_backlog import MemoryBacklog, MemoryEventSources
 from tests.fakes_endpoints import MemoryEndpointStore
 from tests.fakes_limiter import MemoryLimiter
@@ -63,6 +64,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "RATE_LIMITS_TABLE": "rate-limits",
     "SCHEDULES_TABLE": "schedules",
     "QUEUE_METRICS_TABLE": "queue-metrics",
+    "ARCHIVE_BUCKET": "archive",
     "ENDPOINTS_TABLE": "endpoints",
     **{
         f"{tier}_QUEUE_{kind}": f"http://127.0.0.1/000000000000/{tier}-{kind}"
@@ -152,6 +154,8 @@ class Front:
         self.queue = MemoryQueue(self.clock)
         self.limiter = self.store.limiter = MemoryLimiter()
         self.quotas = MemoryQuotas()
+        self.cleaning = MemoryCleaning(self.store)
+        self.archive = MemoryArchive()
         self.metrics = MemoryMetrics()
         self.registry = MemoryRegistry()
         self.suppressions = MemorySuppressions(self.registry, self.store.audit)
@@ -173,6 +177,7 @@ class Front:
             quiet_hours=MemoryQuietBook(self.registry, self.store.audit),
             index=self.index,
             audit_log=MemoryAuditLog(self.store.audit),
+            kept=lambda: (self.cleaning, self.archive),
             backlog=self.backlog,
             event_sources=self.event_sources,
             schedules=self.schedules,

@@ -25,6 +25,7 @@ from chalicelib.aws.attributes import (
 from chalicelib.aws.failures import ConditionRefused, read, write
 from chalicelib.aws.statements import Applied, Delete, Insert, Outcome, Refused, Unanswered, run
 from chalicelib.aws.tables import JobRecord, Tables, connect
+from chalicelib.aws.venue_register import VenueRegister
 from chalicelib.domain.batch import Stage, StageState
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import Job, JobId, StageId
@@ -37,10 +38,11 @@ STAGES = "stages"  # their shard of the agenda
 class DynamoBatches:
     """What `ports.JobStore` says of many keys, many jobs and stages; the client must not retry by itself."""
 
-    def __init__(self, client: Any, tables: Tables) -> None:
+    def __init__(self, client: Any, tables: Tables, register: VenueRegister | None = None) -> None:
         self._client = client
         self._tables = tables
         self._jobs = connect(JobRecord, tables.jobs, client)
+        self._register = register or VenueRegister(client, tables)
 
     def take_keys(self, keys: Sequence[Key]) -> list[bool]:
         """Write idempotency records where there are none, each by itself, in one call per 25."""
@@ -51,6 +53,7 @@ class DynamoBatches:
     def add_many(self, jobs: Sequence[Job]) -> list[bool | None]:
         """Write jobs, each by itself, in one call per 25; payloads that are kept apart before all records."""
         table = self._tables.jobs
+        entered = self._register.entered(job.venue_id for job in jobs)
         apart = {job.id: item for job in jobs if (item := records.payload_item(job)) is not None}
         stored = run(self._client, [Insert(table, item) for item in apart.values()])
         # One that is there already is this one: a job id stands for one payload hash, by its key.
@@ -60,7 +63,7 @@ class DynamoBatches:
         ready = [
             replace(job, payload=None, payload_apart=True) if job.id in apart else job
             for job in jobs
-            if job.id not in without
+            if job.id not in without and job.venue_id in entered
         ]
         outcomes = run(self._client, [Insert(table, records.job_item(job)) for job in ready])
         added = {job.id: _added(outcome) for job, outcome in zip(ready, outcomes, strict=True)}

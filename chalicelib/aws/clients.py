@@ -43,6 +43,11 @@ class Clients:
         return self._client("events", attempts=1)
 
     @cached_property
+    def s3(self) -> Any:
+        """The archive. The same object put twice, or deleted twice, does no harm."""
+        return self._client("s3", attempts=3)
+
+    @cached_property
     def functions(self) -> Any:
         """Event source mappings. Whoever changes them tries again a minute later."""
         return self._client("lambda", attempts=1)

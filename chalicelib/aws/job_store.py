@@ -23,6 +23,7 @@ from chalicelib.aws.reads import READS, read_items
 from chalicelib.aws.records import CONTROLS_ID, Difference, findable, payload_id
 from chalicelib.aws.statements import Applied, Outcome, Refused, Statement, Unanswered, expression, run
 from chalicelib.aws.tables import ControlRecord, KeyRecord, Tables, connect
+from chalicelib.aws.venue_register import VenueRegister
 from chalicelib.domain.controls import Controls
 from chalicelib.domain.errors import StoreError, StoreRefused
 from chalicelib.domain.job import Job, JobId, KeyId, VenueId, same_write
@@ -38,8 +39,8 @@ SAME_KEY = "(jb = :jb AND ph = :ph AND cr = :cr)"
 class DynamoJobStore(DynamoBatches):
     """The records behind `ports.JobStore`; the client must not retry by itself (see `failures.py`)."""
 
-    def __init__(self, client: Any, tables: Tables) -> None:
-        super().__init__(client, tables)
+    def __init__(self, client: Any, tables: Tables, register: VenueRegister | None = None) -> None:
+        super().__init__(client, tables, register)
         self._keys = connect(KeyRecord, tables.idempotency_keys, client)
         self._controls = connect(ControlRecord, tables.queue_controls, client)
 
@@ -61,11 +62,13 @@ class DynamoJobStore(DynamoBatches):
 
     def add(self, job: Job) -> bool:
         """Write a job that does not exist yet, its payload first where that is kept apart."""
+        self._register.enter(job.venue_id)
         item = records.job_item(self._apart(job))
         return self._put(self._tables.jobs, item, "attribute_not_exists(id)") is None
 
     def add_audited(self, job: Job, entry: Entry) -> bool:
         """Write a job that does not exist yet with its audit entry, both or neither."""
+        self._register.enter(job.venue_id)
         put = {
             "TableName": self._tables.jobs,
             "Item": records.job_item(self._apart(job)),

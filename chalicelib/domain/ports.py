@@ -142,7 +142,10 @@ class KeyTaken:
 
 
 class JobStore(Stages, Protocol):
-    """The durable records: jobs, their keys, the stages of batches, the controls that are read with them."""
+    """The durable records: jobs, their keys, the stages of batches, the controls that are read with them.
+
+    Before the first record of a venue is written the venue is in the register, by which the cleanup finds it.
+    """
 
     def take_key(self, key: Key, *, instead_of: Key | None = None) -> Key | None:
         """Write an idempotency record if there is none, or if the one there still is `instead_of`.

@@ -97,6 +97,7 @@ class Settings:
     mail: MailSettings
     twilio: TwilioSettings | None
     analytics_bus: str | None
+    archive_bucket: str
     order_service: OrderServiceSettings | None
     solana: SolanaSettings | None
     signing_secrets: Mapping[str, Secret]  # of callbacks, by vendor
@@ -124,6 +125,7 @@ class Settings:
             stripe=read_stripe(env, own_machine),
             mail=read_mail(env, own_machine),
             twilio=twilio,
+            archive_bucket=env.required("ARCHIVE_BUCKET", matching(NAME, "the name of the archive's bucket")),
             analytics_bus=env.optional("ANALYTICS_BUS", matching(NAME, "the event bus's name")),
             order_service=read_order_service(env, own_machine),
             solana=read_solana(env, own_machine),

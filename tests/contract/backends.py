@@ -13,6 +13,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from chalicelib.aws.audit_log import DynamoAuditLog
 from chalicelib.aws.backlog import AwsBacklog
+from chalicelib.aws.cleaning import DynamoCleaning
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.endpoint_store import DynamoEndpointStore
 from chalicelib.aws.job_index import DynamoJobIndex
@@ -26,9 +27,12 @@ from chalicelib.aws.registry import DynamoRegistry
 from chalicelib.aws.schedule_store import DynamoScheduleStore
 from chalicelib.aws.suppressions import DynamoSuppressions
 from chalicelib.aws.tables import Tables
+from chalicelib.aws.venue_register import VenueRegister
+from chalicelib.domain.archive import Cleaning
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog
 from chalicelib.domain.endpoint import EndpointStore
+from chalicelib.domain.job import VenueId
 from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received
@@ -39,7 +43,9 @@ from chalicelib.domain.search import JobIndex
 from chalicelib.domain.standing import Registry
 from chalicelib.domain.suppression import Suppressions
 from chalicelib.system import signing_secret
+from tests.factories import VENUE
 from tests.fakes import MemoryLeases, MemoryQueue, MemoryStore
+from tests.fakes_archive import MemoryCleaning
 from tests.fakes_backlog import MemoryBacklog
 from tests.fakes_endpoints import MemoryEndpointStore
 from tests.fakes_limiter import MemoryLimiter
@@ -50,6 +56,10 @@ from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
 from tests.template import table
 
 SHOWN = timedelta(seconds=2)  # visibility time-out of the queues under test
+
+
+# Venues of which the container has written before: what acceptance costs of one it does not know is told apart.
+KNOWN = frozenset({VENUE, VenueId("8f14e45f-ceea-467f-a2d8-1b2c3d4e5f60")})
 
 
 class Records(Protocol):
@@ -88,6 +98,9 @@ class Records(Protocol):
     @property
     def backlog(self) -> Backlog: ...
 
+    @property
+    def cleaning(self) -> Cleaning: ...
+
     def limiter(self) -> Limiter:
         """Return the limiter as one more container has it."""
         ...
@@ -113,6 +126,7 @@ class MemoryRecords:
         self.endpoints = MemoryEndpointStore(self.store.audit)
         self.registry.endpoints = self.endpoints.endpoints
         self.quiet_hours = MemoryQuietBook(self.registry, self.store.audit)
+        self.cleaning = MemoryCleaning(self.store)
         self._limiter = MemoryLimiter(LIMITS)
         self.store.limiter = self._limiter
 
@@ -129,10 +143,12 @@ class DynamoRecords:
 
     client: Any
     tables: Tables
+    known: frozenset[VenueId] = KNOWN
 
     @property
     def store(self) -> DynamoJobStore:
-        return DynamoJobStore(self.client, self.tables)
+        register = VenueRegister(self.client, self.tables, self.known)
+        return DynamoJobStore(self.client, self.tables, register)
 
     @property
     def leases(self) -> DynamoLeases:
@@ -173,6 +189,10 @@ class DynamoRecords:
     @property
     def backlog(self) -> AwsBacklog:
         return AwsBacklog(None, {}, {}, self.client, self.tables)  # it is asked about records alone
+
+    @property
+    def cleaning(self) -> DynamoCleaning:
+        return DynamoCleaning(self.client, self.tables)
 
     def limiter(self) -> Limiter:
         return DynamoLimiter(self.client, self.tables, LIMITS)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from chalice.app import Rate, ScheduledEventConfig, SQSEventConfig
+from chalice.app import Cron, Rate, ScheduledEventConfig, SQSEventConfig
 
 from app import app
 from chalicelib import adapters, wiring
@@ -239,29 +239,39 @@ def consume(front: Front, queue: str) -> list[str]:
     return failed
 
 
+TICK: dict[str, Any] = {
+    "version": "0",
+    "account": "",
+    "region": "",
+    "detail": {},
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "time": "",
+    "id": "",
+    "resources": [],
+}
+
+
 def run_dispatch() -> None:
-    event = {
-        "version": "0",
-        "account": "",
-        "region": "",
-        "detail": {},
-        "detail-type": "Scheduled Event",
-        "source": "aws.events",
-        "time": "",
-        "id": "",
-        "resources": [],
-    }
-    app.handler_map["dispatch"](event, Context())
+    app.handler_map["dispatch"](TICK, Context())
 
 
 def test_every_queue_has_its_function_and_the_clock_calls_the_others_every_minute() -> None:
     queues = {each.queue: each.name for each in app.event_sources if isinstance(each, SQSEventConfig)}
     assert queues == {queue: name for queue, (_, _, name) in QUEUES.items()}
     clocks = [each for each in app.event_sources if isinstance(each, ScheduledEventConfig)]
-    assert {each.name for each in clocks} == {"dispatch", "run_schedules", "run_operations", "monitor"}
+    assert {each.name for each in clocks} == {
+        "dispatch",
+        "run_schedules",
+        "run_operations",
+        "monitor",
+        "cleanup",
+    }
     for clock in clocks:
-        assert isinstance(clock.schedule_expression, Rate)
-        assert clock.schedule_expression.to_string() == "rate(1 minute)"
+        expression = clock.schedule_expression
+        assert isinstance(expression, Rate | Cron)
+        every_night, every_minute = "cron(0 3 * * ? *)", "rate(1 minute)"
+        assert expression.to_string() == (every_night if clock.name == "cleanup" else every_minute)
 
 
 def test_functions_are_declared_where_they_deploy() -> None:
@@ -374,3 +384,12 @@ def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
         "exhausted",
         "provider_not_configured",
     )
+
+
+def test_cleanup_archives_what_has_been_kept_for_long_enough(front: Front) -> None:
+    job_id = front.post(BODY).json_body["jobId"]
+    assert consume(front, "money-queue") == []
+    front.clock.advance(timedelta(days=91))
+    app.handler_map["cleanup"](TICK, Context())
+    assert job_id not in front.store.jobs
+    assert any(job_id in name for name in front.archive.objects)

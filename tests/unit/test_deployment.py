@@ -50,6 +50,11 @@ MAY: dict[str, set[str]] = {
         *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem"),
         *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:GetQueueAttributes"),
     },
+    "cleanup": {
+        *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:PartiQLDelete", "dynamodb:BatchWriteItem"),
+        *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
+        *("s3:PutObject", "s3:GetObject", "s3:ListBucket"),
+    },
     "run_operations": {
         *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"),
         *("dynamodb:UpdateItem", "dynamodb:PartiQLUpdate", "dynamodb:DeleteItem", "sqs:SendMessage"),
@@ -144,3 +149,16 @@ def test_only_the_consumers_of_money_may_read_what_mints() -> None:
 def test_events_go_on_our_own_bus_alone(function: str) -> None:
     [puts] = [each for each in statements(function) if "events:PutEvents" in each["Action"]]
     assert resources(puts) == [json.dumps({"Fn::GetAtt": ["AnalyticsBus", "Arn"]})]
+
+
+def test_only_the_cleanup_may_delete_audit_entries_and_reach_the_archive() -> None:
+    for function in FUNCTIONS - {"cleanup"}:
+        for statement in statements(function):
+            about = " ".join(resources(statement))
+            assert "ArchiveBucket" not in about
+            if "AuditLogTable" in about:
+                assert set(statement["Action"]) <= {
+                    "dynamodb:PutItem",
+                    "dynamodb:Query",
+                    "dynamodb:BatchGetItem",
+                }

@@ -38,7 +38,11 @@ def test_a_reply_is_honoured_as_lambda_does(reply: object, failed: set[str]) -> 
 
 @pytest.mark.parametrize(
     ("expression", "every"),
-    [(Rate(1, unit=Rate.MINUTES), timedelta(minutes=1)), ("rate(2 hours)", timedelta(hours=2))],
+    [
+        (Rate(1, unit=Rate.MINUTES), timedelta(minutes=1)),
+        ("rate(2 hours)", timedelta(hours=2)),
+        (Cron(0, 3, "*", "*", "?", "*"), timedelta(days=1)),
+    ],
 )
 def test_a_rate_is_read_as_eventbridge_reads_it(expression: Any, every: timedelta) -> None:
     assert rate_of(ScheduledEventConfig("tick", "app.tick", expression, "")) == every
@@ -46,7 +50,7 @@ def test_a_rate_is_read_as_eventbridge_reads_it(expression: Any, every: timedelt
 
 def test_a_cron_expression_is_refused_rather_than_never_run() -> None:
     with pytest.raises(ValueError, match="cleanup has cron"):
-        rate_of(ScheduledEventConfig("cleanup", "app.cleanup", Cron(0, 3, "*", "*", "?", "*"), ""))
+        rate_of(ScheduledEventConfig("cleanup", "app.cleanup", Cron(0, 3, "*", "*", "MON", "*"), ""))
 
 
 def test_a_function_knows_how_much_time_it_has_left() -> None:

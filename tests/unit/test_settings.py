@@ -65,6 +65,7 @@ BAD: list[tuple[str, str]] = [
     ("SES_CONFIGURATION_SET", "two words"),
     ("SNS_BASE", "localhost:1"),
     ("ANALYTICS_BUS", "a bus"),
+    ("ARCHIVE_BUCKET", "a bucket"),
     ("TWILIO_ACCOUNT_SID", "AC1"),
     ("TWILIO_AUTH_TOKEN", "two words"),
     ("TWILIO_AUTH_TOKEN_ARN", "not-an-arn"),

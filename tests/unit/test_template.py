@@ -39,6 +39,7 @@ def of_kind(kind: str) -> dict[str, Any]:
 TABLES = of_kind("AWS::DynamoDB::Table")
 QUEUES = of_kind("AWS::SQS::Queue")
 BUSES = of_kind("AWS::Events::EventBus")
+BUCKETS = of_kind("AWS::S3::Bucket")
 WORK_QUEUES = [name for name in QUEUES if not name.endswith("Dlq")]
 
 
@@ -132,11 +133,25 @@ def test_queue_is_encrypted_keeps_for_fourteen_days_and_refuses_plain_connection
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
+@pytest.mark.parametrize("logical", BUCKETS)
+def test_bucket_is_encrypted_nobody_elses_and_refuses_plain_connections(logical: str) -> None:
+    properties = BUCKETS[logical]
+    [encryption] = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert "VersioningConfiguration" not in properties, "what is erased must be gone"
+    assert RESOURCES[logical]["DeletionPolicy"].startswith("Retain")
+    [policy] = of_kind("AWS::S3::BucketPolicy").values()
+    assert policy["Bucket"] == {"Ref": logical}
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
 def test_outputs_name_every_table_and_queue() -> None:
     outputs = template()["Outputs"]
     expected = {name: {"Ref": name} for name in TABLES} | {f"{name}Url": {"Ref": name} for name in QUEUES}
-    expected |= {f"{name}Arn": {"Fn::GetAtt": f"{name}.Arn"} for name in (*TABLES, *QUEUES, *BUSES)}
-    expected |= {name: {"Ref": name} for name in (*BUSES, *of_kind("AWS::SNS::Topic"))}
+    expected |= {f"{name}Arn": {"Fn::GetAtt": f"{name}.Arn"} for name in (*TABLES, *QUEUES, *BUSES, *BUCKETS)}
+    expected |= {name: {"Ref": name} for name in (*BUSES, *BUCKETS, *of_kind("AWS::SNS::Topic"))}
     expected |= {name: {"Ref": name} for name in of_kind("AWS::SES::ConfigurationSet")}
 
     assert {name: output["Value"] for name, output in outputs.items()} == expected
