@@ -10,6 +10,7 @@ from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from chalicelib.domain.alerting import AlertBook, Channel, Outlet
 from chalicelib.domain.archive import Archive, Cleaning
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog, EventSources
@@ -47,6 +48,7 @@ from chalicelib.domain.suppression import Suppressions
 from chalicelib.domain.tally import Metrics
 from chalicelib.domain.topic import Topic
 from chalicelib.observability import PowertoolsJournal
+from chalicelib.outlets import Outlets
 from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
 from chalicelib.settings.environment import Secret
@@ -85,6 +87,8 @@ class Adapters:
     limiter: Limiter | None  # None: nothing is limited
     quotas: Quotas
     metrics: Metrics
+    alert_book: AlertBook
+    outlets: Callable[[], Mapping[Channel, Outlet]]  # of the channels that are configured; never the log
     providers: Providers
     read_token_keys: Callable[[], Mapping[str, str]]
     tell: Callable[[Secret, bool], str]  # a secret; True: read anew
@@ -96,6 +100,7 @@ class Adapters:
 
 def on_aws(settings: Settings) -> Adapters:
     """Make the adapters that this stage runs on; nothing connects yet."""
+    from chalicelib.aws.alert_store import DynamoAlertBook
     from chalicelib.aws.audit_log import DynamoAuditLog
     from chalicelib.aws.backlog import AwsBacklog
     from chalicelib.aws.clients import Clients
@@ -108,13 +113,11 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.schedule_store import DynamoScheduleStore
     from chalicelib.aws.tables import Tables
 
-    clients = Clients()
-    clock = SystemClock()
+    clients, clock = Clients(), SystemClock()
     tell = Teller(clients)
     tables, queues = Tables(**asdict(settings.tables)), settings.queues
     registry, suppressions, quiet_hours = _facts(clients, tables)
-    queue, inboxes = _queues(settings, clients)
-    limiter, quotas = _limits(settings, clients, tables)
+    (queue, inboxes), (limiter, quotas) = _queues(settings, clients), _limits(settings, clients, tables)
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
         registry=registry,
@@ -135,6 +138,8 @@ def on_aws(settings: Settings) -> Adapters:
         limiter=limiter,
         quotas=quotas,
         metrics=DynamoMetrics(clients.dynamodb, tables),
+        alert_book=DynamoAlertBook(clients.dynamodb, tables),
+        outlets=Outlets(settings, clients, clock, tell, BUILDING),
         providers=LiveProviders(settings, clients, clock, tell),
         read_token_keys=partial(_read_token_keys, settings, clients),
         tell=tell,
@@ -323,13 +328,12 @@ class LiveProviders:
         account = self._settings.twilio
         if account is None:
             return cast(Texts, Unconfigured("Twilio"))
-        from chalicelib.providers.twilio_messages import TwilioMessages
+        from chalicelib.providers.twilio_messages import TwilioAccount, TwilioMessages
 
         base = self._settings.public_base_url
         status_callback = None if base is None else f"{base}/v1/callbacks/twilio"
-        return TwilioMessages(
-            account, self._teller(account.auth_token), self._clock, status_callback=status_callback
-        )
+        made = TwilioAccount(account, self._teller(account.auth_token), self._clock)
+        return TwilioMessages(made, status_callback=status_callback)
 
     def _event_bridge(self) -> Analytics:
         bus = self._settings.analytics_bus

@@ -6,6 +6,7 @@ from functools import partial
 
 from chalicelib.adapters import Adapters
 from chalicelib.domain.jobtype import JobType
+from chalicelib.service.alerting import Alerting
 from chalicelib.service.figures import Figures
 from chalicelib.service.health import Health
 from chalicelib.service.monitor import Monitor
@@ -47,8 +48,25 @@ def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) 
             clock=adapters.clock,
             chance=adapters.chance,
             journal=adapters.journal,
+            alerting=_alerting(settings, adapters),
             timing=settings.timing,
         ),
+    )
+
+
+def _alerting(settings: Settings, adapters: Adapters) -> Alerting:
+    return Alerting(
+        book=adapters.alert_book,
+        outlets=adapters.outlets,
+        store=adapters.store,
+        index=adapters.index,
+        backlog=adapters.backlog,
+        metrics=adapters.metrics,
+        thresholds=settings.alerts.thresholds,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
+        base_url=settings.public_base_url,
     )
 
 

@@ -29,6 +29,7 @@ from local.standins.twilio_face import TOKEN as TWILIO_TOKEN
 SENDER = "tickets@queue-service.test"
 ORDER_TOKEN = "order_local"  # noqa: S105 - the stand-in's
 MINT_SECRET = "what the addresses on the local chain are made of"  # noqa: S105 - the local chain's
+ONCALL_PHONE = "+15005550010"  # nobody's: it rings at the stand-in
 TWILIO_ACCOUNT = f"AC{0:032x}"  # the stand-in's
 STRIPE_WEBHOOK_SECRET = "whsec_local"  # noqa: S105 - the stand-in's
 STRIPE_KEY = "sk_test_local"  # the stand-in's; no real account has it
@@ -66,6 +67,7 @@ def assembled(options: Options, api: Api, report: Report) -> Iterator[Endpoints]
             )
         )
         os.environ.update(environment | _settings(options, api.url, stand_ins))
+        os.environ["ALERT_TOPIC_ARN"] = environment["ALERT_TOPIC"]
         up.enter_context(_functions(options, api, environment, report))
         _await_ready(api.url)
         yield Endpoints(api.url, environment["AWS_ENDPOINT_URL"], stand_ins.urls, state)
@@ -133,6 +135,7 @@ def _settings(options: Options, url: str, stand_ins: StandIns) -> dict[str, str]
         "SOLANA_RPC_URL": stand_ins.chain_url,
         "SOLANA_AUTHORITY_KEY": CHAIN_AUTHORITY,
         "MINT_SECRET": MINT_SECRET,
+        "ONCALL_PHONE": ONCALL_PHONE,
         "AWS_ENDPOINT_URL_SESV2": stand_ins.ses_url,
     }
 

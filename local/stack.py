@@ -13,7 +13,10 @@ from local.sessions import environment, session
 
 TEMPLATE = Path(__file__).parents[1] / "infra" / "template.yaml"
 # ministack's CloudFormation drops their TTL.
-EXPIRING = ("JobsTable", "IdempotencyKeysTable", "RateLimitsTable", "SchedulesTable", "QueueMetricsTable")
+EXPIRING = (
+    *("JobsTable", "IdempotencyKeysTable", "RateLimitsTable", "SchedulesTable", "QueueMetricsTable"),
+    "AlertHistoryTable",
+)
 PATIENCE = 30.0  # seconds
 
 

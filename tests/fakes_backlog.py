@@ -4,6 +4,7 @@ from datetime import datetime
 
 from chalicelib.domain.backlog import Depth, TierDepth
 from chalicelib.domain.errors import StoreRefused
+from chalicelib.domain.job import JobId
 from chalicelib.domain.policies import Lane, Tier
 from tests.fakes import MemoryQueue, MemoryStore
 
@@ -28,6 +29,11 @@ class MemoryBacklog:
         self.calls += 1
         missed = (job.due for job in self._store.jobs.values() if job.overdue and job.tier is tier)
         return min(missed, default=None)
+
+    def overdue(self, tier: Tier, *, limit: int) -> list[JobId]:
+        self.calls += 1
+        missed = [job for job in self._store.jobs.values() if job.overdue and job.tier is tier]
+        return [job.id for job in sorted(missed, key=lambda job: job.due)[:limit]]
 
     def _depth(self, tier: Tier, lane: Lane) -> Depth:
         held = list(self._queue.messages.get((tier, lane), {}).values())

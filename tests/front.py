@@ -40,6 +40,7 @@ from tests.fakes import (
     SeededChance,
     SequentialCrew,
 )
+from tests.fakes_alerts import MemoryAlertBook, MemoryOutlets
 from tests.fakes_archive import MemoryArchive, MemoryCleaning
 from tests.fakes_backlog import MemoryBacklog, MemoryEventSources
 from tests.fakes_endpoints import MemoryEndpointStore
@@ -66,6 +67,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "QUEUE_METRICS_TABLE": "queue-metrics",
     "ARCHIVE_BUCKET": "archive",
     "ENDPOINTS_TABLE": "endpoints",
+    "ALERT_HISTORY_TABLE": "alert-history",
     **{
         f"{tier}_QUEUE_{kind}": f"http://127.0.0.1/000000000000/{tier}-{kind}"
         for tier in ("MONEY", "COMMUNICATION", "BACKGROUND")
@@ -157,6 +159,7 @@ class Front:
         self.cleaning = MemoryCleaning(self.store)
         self.archive = MemoryArchive()
         self.metrics = MemoryMetrics()
+        self.alerts, self.outlets = MemoryAlertBook(self.store.audit), MemoryOutlets()
         self.registry = MemoryRegistry()
         self.suppressions = MemorySuppressions(self.registry, self.store.audit)
         self.schedules.audit = self.store.audit
@@ -189,6 +192,8 @@ class Front:
             limiter=self.limiter,
             quotas=self.quotas,
             metrics=self.metrics,
+            alert_book=self.alerts,
+            outlets=lambda: self.outlets.all,
             providers=self.providers,
             read_token_keys=lambda: dict(self.token_keys),
             tell=self._tell,

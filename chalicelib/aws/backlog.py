@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from chalicelib.aws.attributes import read_moment
+from chalicelib.aws.attributes import read_moment, read_text
 from chalicelib.aws.failures import read
 from chalicelib.aws.job_queue import FAILURES
 from chalicelib.aws.tables import JobRecord, Tables, connect
 from chalicelib.domain.backlog import Depth, TierDepth
 from chalicelib.domain.errors import StoreRefused
+from chalicelib.domain.job import JobId
 from chalicelib.domain.policies import Lane, Tier
 
 WAITING = "ApproximateNumberOfMessages"
@@ -43,6 +44,11 @@ class AwsBacklog:
         """Return when the oldest open job that was missed once was to run."""
         answer = read(self._jobs.query, tier.value, index_name="overdue", limit=1)
         return next((read_moment(item["du"]) for item in answer["Items"]), None)
+
+    def overdue(self, tier: Tier, *, limit: int) -> list[JobId]:
+        """Return the open jobs that were missed once, the longest due first."""
+        answer = read(self._jobs.query, tier.value, index_name="overdue", limit=limit)
+        return [JobId(read_text(item["id"])) for item in answer["Items"]]
 
     def _depth(self, url: str) -> Depth:
         wanted = [WAITING, IN_FLIGHT, DELAYED]

@@ -48,6 +48,11 @@ class Clients:
         return self._client("s3", attempts=3)
 
     @cached_property
+    def sns(self) -> Any:
+        """The topic of alerts. Whoever publishes tries again a minute later."""
+        return self._client("sns", attempts=1)
+
+    @cached_property
     def functions(self) -> Any:
         """Event source mappings. Whoever changes them tries again a minute later."""
         return self._client("lambda", attempts=1)

@@ -29,6 +29,7 @@ class Tables:
     schedules: str
     queue_metrics: str
     endpoints: str
+    alert_history: str
 
 
 class AgendaIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
@@ -240,6 +241,28 @@ class EndpointRecord(Model):
 
     ve = UnicodeAttribute(hash_key=True)
     id = UnicodeAttribute(range_key=True)
+
+
+class UnacknowledgedIndex(GlobalSecondaryIndex[Any]):  # type: ignore[no-untyped-call] # pynamodb's is untyped
+    """Alerts that nobody has acknowledged, by when they began. Sparse."""
+
+    class Meta:
+        index_name = "unacknowledged"
+        projection = AllProjection()
+
+    un = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+
+
+class AlertRecord(Model):
+    """An alert; or what names the alert of a condition that is not closed."""
+
+    class Meta:
+        table_name = "alert-history"
+
+    kd = UnicodeAttribute(hash_key=True)
+    id = UnicodeAttribute(range_key=True)
+    unacknowledged = UnacknowledgedIndex()
 
 
 class _Shared(Connection):

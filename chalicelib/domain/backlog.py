@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from chalicelib.domain.job import JobId
 from chalicelib.domain.policies import Lane, Tier
 
 
@@ -29,7 +30,7 @@ class TierDepth:
 
 
 class Backlog(Protocol):
-    """The port: both cost the same however much there is. Both raise StoreRefused."""
+    """The port: each costs the same however much there is. All raise StoreRefused."""
 
     def depth(self, tier: Tier) -> TierDepth:
         """Count the messages of a tier: one call per queue."""
@@ -40,6 +41,10 @@ class Backlog(Protocol):
 
         The head of the sparse index `overdue`, which lags behind the records: one call.
         """
+        ...
+
+    def overdue(self, tier: Tier, *, limit: int) -> list[JobId]:
+        """Return the open jobs that were missed once, the longest due first. One call to the same index."""
         ...
 
 

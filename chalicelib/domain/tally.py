@@ -22,7 +22,7 @@ BEYOND = "inf"
 
 
 class Measure(StrEnum):
-    """What is counted, of each job type."""
+    """What is counted, of each job type unless said otherwise."""
 
     BEGUN = "begun"  # jobs claimed for the first time
     RETRIED = "retried"  # attempts that led to another
@@ -32,6 +32,7 @@ class Measure(StrEnum):
     REFUSED = "refused"
     TOOK = "took"  # attempts, by the bucket of their duration
     MILLISECONDS = "ms"  # that attempts took in all
+    ALERTED = "alerted"  # no job's: notices of an alert's type, by severity and channel
 
 
 RESULTS = (Measure.SUCCESS, Measure.FAILURE, Measure.REFUSED)
@@ -39,7 +40,10 @@ RESULTS = (Measure.SUCCESS, Measure.FAILURE, Measure.REFUSED)
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The name of one counter; `bucket` is the upper bound of durations, in seconds."""
+    """The name of one counter; `bucket` is the upper bound of durations, in seconds.
+
+    Of notices `job_type` is the alert's type, and `bucket` its severity and channel: `critical#sms`.
+    """
 
     measure: Measure
     job_type: str
@@ -226,6 +230,16 @@ class Metrics(Protocol):
         Version 0: there is none yet. Raises StoreRefused or StoreUnsure.
         """
         ...
+
+
+RATES_OVER = 10  # minutes
+
+
+def ended_per_minute(series: Series, tier: Tier) -> float:
+    """Return how many jobs of a tier came to an end in a minute, lately."""
+    since = series.until - RATES_OVER * MINUTE
+    lately = (each[tier] for start, each in series.minutes.items() if start >= since and tier in each)
+    return sum(flow.ended for flow in lately) / RATES_OVER
 
 
 def failure_rate(flows: Sequence[Flow], *, least: int) -> float | None:

@@ -66,11 +66,10 @@ SENTENCES: Mapping[str, str] = {
 }
 
 
-class TwilioMessages:
-    """Implements `providers.Texts`, for any number of threads.
+class TwilioAccount:
+    """The way to one Twilio account, for any number of threads.
 
-    `token` returns the auth token, read anew if asked to be; `status_callback` is where Twilio is to tell what
-    becomes of a text, the job's id to be added to it. `call_seconds` bounds one call.
+    `token` returns the auth token, read anew if asked to be. `call_seconds` bounds one call.
     """
 
     def __init__(
@@ -79,41 +78,59 @@ class TwilioMessages:
         token: Callable[[bool], str],
         clock: Clock,
         *,
-        status_callback: str | None = None,
         call_seconds: float = CALL_SECONDS,
     ) -> None:
+        self.phone = account.phone
         self._account = account
         self._token = token
         self._clock = clock
-        self._status_callback = status_callback
         self._line = Line("Twilio", clock, call_seconds=call_seconds)
 
     def close(self) -> None:
         """Close the connections."""
         self._line.close()
 
-    def send(self, sms: Sms, *, begun: Begun, deadline: datetime) -> SentSms:
-        """Hand a text over and return what Twilio made of it."""
+    def make(self, resource: str, fields: Mapping[str, str], *, deadline: datetime) -> Reply:
+        """Have one of a resource made (Messages, Calls) and return the answer; raises any ProviderError."""
         import urllib3
 
-        if begun.job_id != sms.job_id:
-            raise ValueError("The record that says begun is another job's.")
         account = self._account
-        fields = {"To": sms.to, "From": account.phone, "Body": sms.text}
-        if self._status_callback is not None:
-            fields["StatusCallback"] = f"{self._status_callback}?job={quote(sms.job_id)}"
         headers = {
             **urllib3.make_headers(basic_auth=f"{account.account_sid}:{self._token(False)}"),
             "Content-Type": "application/x-www-form-urlencoded",
             "Accept": "application/json",
         }
-        url = f"{account.api_base}/2010-04-01/Accounts/{account.account_sid}/Messages.json"
+        url = f"{account.api_base}/2010-04-01/Accounts/{account.account_sid}/{resource}.json"
         reply = self._line.post(url, urlencode(fields).encode(), headers, deadline=deadline)
         if reply.status == 401:
             read_anew(self._token)
         if not reply.ok:
             raise _refused(reply, self._clock.now())
-        return _sent(reply)
+        return reply
+
+
+class TwilioMessages:
+    """Implements `providers.Texts`, for any number of threads.
+
+    `status_callback` is where Twilio is to tell what becomes of a text, the job's id to be added to it.
+    """
+
+    def __init__(self, account: TwilioAccount, *, status_callback: str | None = None) -> None:
+        self._account = account
+        self._status_callback = status_callback
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._account.close()
+
+    def send(self, sms: Sms, *, begun: Begun, deadline: datetime) -> SentSms:
+        """Hand a text over and return what Twilio made of it."""
+        if begun.job_id != sms.job_id:
+            raise ValueError("The record that says begun is another job's.")
+        fields = {"To": sms.to, "From": self._account.phone, "Body": sms.text}
+        if self._status_callback is not None:
+            fields["StatusCallback"] = f"{self._status_callback}?job={quote(sms.job_id)}"
+        return _sent(self._account.make("Messages", fields, deadline=deadline))
 
 
 def _sent(reply: Reply) -> SentSms:

@@ -20,10 +20,12 @@ from chalicelib.domain.tally import (
     HOURS_KEPT,
     MINUTE,
     MINUTES_KEPT,
+    RATES_OVER,
     Flow,
     Metrics,
     Results,
     Series,
+    ended_per_minute,
     hour_of,
     minute_of,
 )
@@ -31,7 +33,6 @@ from chalicelib.service.principal import Principal
 from chalicelib.service.read import moment
 
 MOST_TYPES = 10
-RATES_OVER = 10  # minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Figures:
         return {
             tier: (
                 sum(each[tier].begun for each in lately if tier in each) / RATES_OVER,
-                sum(each[tier].ended for each in lately if tier in each) / RATES_OVER,
+                ended_per_minute(series, tier),
             )
             for tier in Tier
         }

@@ -1,19 +1,20 @@
-"""Monitoring, every minute: what consumers counted is added up by the minute, beside what waits then.
+"""Monitoring, every minute: what consumers counted is added up, beside what waits then, and both are judged.
 
 A minute is added up once, in order, and never before every consumer must have counted in it. After an outage
 the minutes that were missed are added up first; only the last one has depths, which nobody measured then.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from chalicelib.domain.backlog import Backlog
+from chalicelib.domain.backlog import Backlog, TierDepth
 from chalicelib.domain.errors import StoreError
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import TIMING, Tier, Timing
 from chalicelib.domain.ports import Chance, Clock, Journal, Leases
 from chalicelib.domain.tally import MINUTE, Depths, Metrics, Series, folded, minute_of
+from chalicelib.service.alerting import Alerting
 
 LEASE = "monitor"
 LATE = timedelta(
@@ -28,10 +29,11 @@ class Monitored:
     ran: bool
     minutes: int = 0
     counted: int = 0
+    alerted: int = 0  # notices that were sent
 
 
 class Monitor:
-    """The scheduled function that makes rates, averages and totals of counts."""
+    """The scheduled function that makes rates, averages and totals of counts, and wakes people."""
 
     def __init__(
         self,
@@ -43,8 +45,10 @@ class Monitor:
         clock: Clock,
         chance: Chance,
         journal: Journal,
+        alerting: Alerting,
         timing: Timing = TIMING,
     ) -> None:
+        self._alerting = alerting
         self._metrics = metrics
         self._backlog = backlog
         self._leases = leases
@@ -64,35 +68,45 @@ class Monitor:
         if not self._leases.take(LEASE, owner, now=now, until=ends + self._timing.clock_skew):
             self._journal.note("monitored_elsewhere")
             return Monitored(ran=False)
+        depths, stop, series = self._depths(), ends - self._timing.settle_margin, None
         try:
-            done = self._add_up(now, stop=ends - self._timing.settle_margin)
+            done, series = self._add_up(now, depths, stop=stop)
         finally:
+            # Whatever became of the counters: people are told of what could be seen.
+            alerted = self._alerting.run(series, depths, deadline=stop)
             self._leases.give_back(LEASE, owner)
-        self._journal.note("monitored", minutes=done.minutes, counted=done.counted)
+        done = replace(done, alerted=alerted)
+        self._journal.note("monitored", minutes=done.minutes, counted=done.counted, alerted=alerted)
         return done
 
-    def _add_up(self, now: datetime, *, stop: datetime) -> Monitored:
+    def _add_up(
+        self, now: datetime, measured: Mapping[Tier, TierDepth], *, stop: datetime
+    ) -> tuple[Monitored, Series | None]:
         over = minute_of(now - LATE)  # the minutes before this one can be added up
         series = self._metrics.series() or Series(until=over - MINUTE)
         minutes = counted = 0
         while series.until < over and self._clock.now() < stop:
             counts = self._metrics.minute(series.until)
-            depths = self._depths() if series.until + MINUTE == over else {}
-            series = folded(series, counts, depths, self._tiers)
+            depths = {tier: _depths(depth) for tier, depth in measured.items()}
+            now_over = series.until + MINUTE == over
+            series = folded(series, counts, depths if now_over else {}, self._tiers)
             minutes, counted = minutes + 1, counted + sum(counts.values())
         if minutes and not self._metrics.save_series(series):
             self._journal.note("monitored_elsewhere")
-            return Monitored(ran=False)
-        return Monitored(True, minutes, counted)
+            return Monitored(ran=False), None
+        return Monitored(True, minutes, counted), series
 
-    def _depths(self) -> dict[Tier, Depths]:
+    def _depths(self) -> dict[Tier, TierDepth]:
         """Return what waits in each tier; a tier that does not answer is left out, and says so."""
-        depths: dict[Tier, Depths] = {}
+        depths: dict[Tier, TierDepth] = {}
         for tier in Tier:
             try:
-                lanes = self._backlog.depth(tier).lanes.values()
+                depths[tier] = self._backlog.depth(tier)
             except StoreError as error:
                 self._journal.alarm("depth_unknown", queue=tier, error=type(error).__name__)
-                continue
-            depths[tier] = Depths(sum(lane.waiting for lane in lanes), sum(lane.in_flight for lane in lanes))
         return depths
+
+
+def _depths(measured: TierDepth) -> Depths:
+    lanes = measured.lanes.values()
+    return Depths(sum(lane.waiting for lane in lanes), sum(lane.in_flight for lane in lanes))

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from chalicelib.domain.alert_texts import duration
 from chalicelib.domain.backlog import Backlog, Depth
 from chalicelib.domain.controls import Controls
 from chalicelib.domain.errors import Forbidden
@@ -77,12 +78,4 @@ def _age(due: datetime | None, now: datetime) -> dict[str, Any]:
     age = timedelta(0) if due is None else now - due
     if age < SEEN_FROM:
         return {"oldestAgeSeconds": None, "oldestAge": YOUNG}
-    return {"oldestAgeSeconds": age // timedelta(seconds=1), "oldestAge": _words(age)}
-
-
-def _words(age: timedelta) -> str:
-    """Return an age by its two largest units: 7 min, 2 h 5 min, 3 d 4 h."""
-    minutes = age // timedelta(minutes=1)
-    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
-    parts = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if count]
-    return " ".join(parts[:2])
+    return {"oldestAgeSeconds": age // timedelta(seconds=1), "oldestAge": duration(age)}

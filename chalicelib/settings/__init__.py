@@ -10,6 +10,7 @@ from typing import Any
 from chalicelib.domain.policies import TIMING, Lane, Tier, Timing
 from chalicelib.domain.quota import Allowance
 from chalicelib.domain.ratelimit import LIMITS, Limit
+from chalicelib.settings.alerts import AlertSettings, read_alerts
 from chalicelib.settings.environment import (
     ARN,
     LEAST_SECRET_BYTES,
@@ -63,6 +64,7 @@ class TableNames:
     schedules: str
     queue_metrics: str
     endpoints: str
+    alert_history: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Settings:
     metrics_token: Secret | None  # the scraper's; None: only an administrator reads the metrics
     caller_limit: Allowance | None  # a user's requests; None: nobody is limited
     public_base_url: str | None
+    alerts: AlertSettings
     cors_origins: frozenset[str]
     timing: Timing
 
@@ -134,6 +137,7 @@ class Settings:
             limits=_limits(env),
             caller_limit=_caller_limit(env),
             public_base_url=env.optional("PUBLIC_BASE_URL", _base_url),
+            alerts=read_alerts(env),
             cors_origins=env.optional("CORS_ORIGINS", _origins) or frozenset(),
             timing=_timing(env, own_machine),
         )
@@ -165,6 +169,7 @@ def _tables(env: Reader) -> TableNames:
         schedules=env.required("SCHEDULES_TABLE", table),
         queue_metrics=env.required("QUEUE_METRICS_TABLE", table),
         endpoints=env.required("ENDPOINTS_TABLE", table),
+        alert_history=env.required("ALERT_HISTORY_TABLE", table),
     )
 
 

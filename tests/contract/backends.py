@@ -224,7 +224,7 @@ def made_tables(client: Any, prefix: str) -> Tables:
     names = {"JobsTable": "jobs", "IdempotencyKeysTable": "keys"}
     names |= {"QueueControlsTable": "controls", "AuditLogTable": "audit", "RateLimitsTable": "limits"}
     names |= {"SchedulesTable": "schedules", "QueueMetricsTable": "queue-metrics"}
-    names |= {"EndpointsTable": "endpoints"}
+    names |= {"EndpointsTable": "endpoints", "AlertHistoryTable": "alert-history"}
     for logical, name in names.items():
         client.create_table(TableName=f"{prefix}-{name}", **table(logical))
     return Tables(*(f"{prefix}-{name}" for name in names.values()))

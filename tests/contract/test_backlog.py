@@ -126,6 +126,14 @@ def test_the_oldest_is_the_one_that_was_to_run_first_however_late_it_was_accepte
     assert records.backlog.oldest_due(Tier.BACKGROUND) is None
 
 
+def test_the_overdue_are_named_the_longest_due_first(records: Records) -> None:
+    for job_id, seconds in (("job_1", 90), ("job_2", 30), ("job_3", 60)):
+        missed(records, job_id, delay=seconds * SECOND)
+    missed(records, "mail", tier=Tier.COMMUNICATION)
+    assert records.backlog.overdue(Tier.MONEY, limit=2) == ["job_2", "job_3"]
+    assert records.backlog.overdue(Tier.BACKGROUND, limit=2) == []
+
+
 def test_a_job_at_rest_is_old_no_longer(records: Records) -> None:
     first = missed(records, "job_1")
     missed(records, "job_2", delay=30 * SECOND)

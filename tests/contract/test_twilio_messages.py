@@ -22,7 +22,13 @@ from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError
 from chalicelib.domain.job import JobId
 from chalicelib.domain.opting import Wish, wish_of
 from chalicelib.domain.providers import Begun, SentSms, Sms
-from chalicelib.providers.twilio_messages import ABOUT_THE_TEXT, NOT_THE_TEXT, SENTENCES, TwilioMessages
+from chalicelib.providers.twilio_messages import (
+    ABOUT_THE_TEXT,
+    NOT_THE_TEXT,
+    SENTENCES,
+    TwilioAccount,
+    TwilioMessages,
+)
 from chalicelib.settings.environment import Secret
 from chalicelib.settings.vendors import TwilioSettings
 from local.standins import StandIns
@@ -117,11 +123,10 @@ class Plain:
         account = TwilioSettings(TWILIO_ACCOUNT, Secret(token, None), TWILIO_PHONE, base)
         self.asked: list[bool] = []
         self._texts = TwilioMessages(
-            replace(account, **changes),
-            self._token(token),
-            ManualClock(),
+            TwilioAccount(
+                replace(account, **changes), self._token(token), ManualClock(), call_seconds=CALL_SECONDS
+            ),
             status_callback=None if ear is None else f"{ear.url}/status",
-            call_seconds=CALL_SECONDS,
         )
 
     def _token(self, token: str) -> Any:

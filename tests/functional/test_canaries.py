@@ -31,7 +31,7 @@ from chalicelib.providers import stripe_account, twilio_messages
 from chalicelib.providers.solana_minter import SolanaMinter
 from chalicelib.providers.stripe_payments import StripePayments
 from chalicelib.providers.stripe_payouts import StripePayouts
-from chalicelib.providers.twilio_messages import TwilioMessages
+from chalicelib.providers.twilio_messages import TwilioAccount, TwilioMessages
 from chalicelib.providers.webhook_sender import WebhookSender
 from chalicelib.service import manage, problems, read, sending, submit
 from chalicelib.settings.environment import Secret
@@ -112,7 +112,7 @@ class House:
             TWILIO["TWILIO_ACCOUNT_SID"], Secret(None, None), TWILIO["TWILIO_PHONE"], stand_ins.twilio_url
         )
         stand_ins.arm("twilio", "decline")
-        self.texts = TwilioMessages(account, told(TWILIO["TWILIO_AUTH_TOKEN"]), clock)
+        self.texts = TwilioMessages(TwilioAccount(account, told(TWILIO["TWILIO_AUTH_TOKEN"]), clock))
         made = SimpleNamespace(payments=self.payments, payouts=self.payouts, mailer=mailer, texts=self.texts)
         self.minter = SolanaMinter(lambda _: stand_ins.chain_url, CHAIN_AUTHORITY, "s" * 32, clock)
         made.minter = self.minter

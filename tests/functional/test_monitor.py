@@ -1,58 +1,22 @@
 """The monitor over the fakes: every minute is added up once, in order, whatever fails in between."""
 
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.alerting import COOLDOWN, Severity
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.job import JobId, VenueId
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Message
-from chalicelib.domain.tally import Counts, Depths, Measure, Name, Series
-from chalicelib.jobtypes import discover
-from chalicelib.service.monitor import LATE, Monitor, Monitored
-from tests.fakes import START, ListJournal, ManualClock, MemoryLeases, MemoryQueue, MemoryStore, SeededChance
-from tests.fakes_backlog import MemoryBacklog
-from tests.fakes_metrics import MemoryMetrics
+from chalicelib.domain.tally import Depths, Measure, Name, Series
+from chalicelib.service.monitor import LATE, Monitored
+from tests.fakes import START
+from tests.functional.watch import Watch
 
-MINUTE, RUN = timedelta(minutes=1), timedelta(seconds=60)
+MINUTE = timedelta(minutes=1)
 PAID = Name(Measure.SUCCESS, "payment.process")
-
-
-@dataclass
-class Watch:
-    """A monitor over fakes whose clock a test moves."""
-
-    clock: ManualClock = field(default_factory=ManualClock)
-    metrics: MemoryMetrics = field(default_factory=MemoryMetrics)
-    leases: MemoryLeases = field(default_factory=MemoryLeases)
-    journal: ListJournal = field(default_factory=ListJournal)
-
-    def __post_init__(self) -> None:
-        self.queue = MemoryQueue(self.clock)
-        self.backlog = MemoryBacklog(self.queue, MemoryStore())
-        self.monitor = Monitor(
-            metrics=self.metrics,
-            backlog=self.backlog,
-            leases=self.leases,
-            types=discover(),
-            clock=self.clock,
-            chance=SeededChance(),
-            journal=self.journal,
-        )
-
-    def run(self) -> Monitored:
-        return self.monitor.run(ends=self.clock.now() + RUN)
-
-    def count(self, counts: Counts) -> None:
-        self.metrics.add(counts, at=self.clock.now(), spread=0.0)
-
-    @property
-    def series(self) -> Series:
-        assert self.metrics.kept is not None
-        return self.metrics.kept
 
 
 @pytest.fixture
@@ -129,12 +93,13 @@ def test_queues_that_do_not_answer_leave_the_depths_out_and_say_so(watch: Watch)
     assert Counter(watch.journal.actions())["depth_unknown"] == len(Tier)
 
 
-def test_a_run_costs_the_same_however_much_waits(watch: Watch) -> None:
+def test_a_run_costs_the_same_however_much_waits_and_however_late_it_is(watch: Watch) -> None:
     costs = []
-    for waiting in (10, 10_000):
-        watch.queue.send([Message(JobId(f"j{n}"), VenueId("v"), Tier.MONEY, Lane.MAIN) for n in range(waiting)])
+    for waiting in (10**3, 10**5):
+        watch.wait_money(waiting)
         watch.clock.advance(MINUTE)
-        before = watch.backlog.calls
+        before = watch.calls
         watch.run()
-        costs.append(watch.backlog.calls - before)
-    assert costs == [len(Tier), len(Tier)]
+        costs.append(watch.calls - before)
+        watch.clock.advance(COOLDOWN[Severity.CRITICAL])
+    assert costs[0] == costs[1]

@@ -47,8 +47,9 @@ MAY: dict[str, set[str]] = {
         *SOURCES,
     },
     "monitor": {
-        *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem"),
-        *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:GetQueueAttributes"),
+        *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"),
+        *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:GetQueueAttributes", "sns:Publish"),
+        *TWILIO,
     },
     "cleanup": {
         *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:PartiQLDelete", "dynamodb:BatchWriteItem"),
@@ -162,3 +163,8 @@ def test_only_the_cleanup_may_delete_audit_entries_and_reach_the_archive() -> No
                     "dynamodb:Query",
                     "dynamodb:BatchGetItem",
                 }
+
+
+def test_alerts_are_published_on_their_own_topic_alone() -> None:
+    [publishes] = [each for each in statements("monitor") if "sns:Publish" in each["Action"]]
+    assert resources(publishes) == [json.dumps({"Ref": "AlertTopic"})]

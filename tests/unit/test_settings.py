@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import pytest
 
+from chalicelib.domain.alerting import Thresholds
 from chalicelib.domain.policies import TIMING, Lane, Tier
 from chalicelib.domain.quota import Allowance
 from chalicelib.settings import Settings, SettingsError, parse_token_keys
@@ -32,6 +33,28 @@ def test_a_user_has_a_hundred_requests_a_minute_unless_it_is_said_otherwise() ->
     limit = Settings.from_env({**ENVIRONMENT, **given}).caller_limit
     assert limit == Allowance(7, timedelta(seconds=1.5))
     assert Settings.from_env({**ENVIRONMENT, "ENABLE_RATE_LIMITING": "false"}).caller_limit is None
+
+
+def test_alerts_begin_where_the_contract_says_unless_it_is_said_otherwise() -> None:
+    alerts = Settings.from_env(ENVIRONMENT).alerts
+    assert (alerts.thresholds, alerts.topic_arn, alerts.oncall_phone) == (Thresholds(), None, None)
+    given = {
+        "ALERT_THRESHOLD_MONEY_QUEUE": "0",
+        "ALERT_THRESHOLD_COMM_QUEUE": "6",
+        "ALERT_THRESHOLD_BACKGROUND_QUEUE": "7",
+        "ALERT_THRESHOLD_MONEY_AGE_MINUTES": "20",
+        "ALERT_THRESHOLD_FAILURE_RATE": "5",
+        "ALERT_TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:alerts",
+        "ONCALL_PHONE": "+15005550010",
+    }
+    alerts = Settings.from_env({**ENVIRONMENT, **given}).alerts
+    assert alerts.thresholds == Thresholds(
+        depth={Tier.MONEY: 0, Tier.COMMUNICATION: 6, Tier.BACKGROUND: 7},
+        age={Tier.MONEY: timedelta(minutes=20), Tier.COMMUNICATION: timedelta(minutes=60)},
+        failure_percent=5,
+    )
+    assert alerts.topic_arn == given["ALERT_TOPIC_ARN"]
+    assert alerts.oncall_phone == given["ONCALL_PHONE"]
 
 
 def test_web_pages_and_the_public_url_are_nobody_and_unknown_unless_named() -> None:
@@ -71,6 +94,13 @@ BAD: list[tuple[str, str]] = [
     ("TWILIO_AUTH_TOKEN_ARN", "not-an-arn"),
     ("TWILIO_PHONE", "0049151"),
     ("TWILIO_API_BASE", "ftp://twilio"),
+    ("ONCALL_PHONE", "0049151"),
+    ("ALERT_TOPIC_ARN", "arn:aws:sns"),
+    ("ALERT_THRESHOLD_MONEY_QUEUE", "-1"),
+    ("ALERT_THRESHOLD_COMM_QUEUE", "many"),
+    ("ALERT_THRESHOLD_BACKGROUND_QUEUE", "1e3"),
+    ("ALERT_THRESHOLD_MONEY_AGE_MINUTES", "4"),
+    ("ALERT_THRESHOLD_FAILURE_RATE", "101"),
     ("ORDER_SERVICE_URL", "orders"),
     ("ORDER_SERVICE_TOKEN", "two words"),
     ("ORDER_SERVICE_TOKEN_ARN", "not-an-arn"),

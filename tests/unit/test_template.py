@@ -7,6 +7,7 @@ import pytest
 from pynamodb.models import Model
 
 from chalicelib.aws.tables import (
+    AlertRecord,
     AuditRecord,
     ControlRecord,
     EndpointRecord,
@@ -28,6 +29,7 @@ MODELS: Mapping[str, type[Model]] = {
     "SchedulesTable": ScheduleRecord,
     "QueueMetricsTable": MetricRecord,
     "EndpointsTable": EndpointRecord,
+    "AlertHistoryTable": AlertRecord,
 }
 RESOURCES: dict[str, Any] = template()["Resources"]
 
@@ -158,7 +160,7 @@ def test_outputs_name_every_table_and_queue() -> None:
 
 
 def test_what_becomes_of_mails_is_published_by_ses_alone_and_signed_by_the_second_version() -> None:
-    [topic] = of_kind("AWS::SNS::Topic").values()
+    topic = of_kind("AWS::SNS::Topic")["SesTopic"]
     [policy] = of_kind("AWS::SNS::TopicPolicy").values()
     [statement] = policy["PolicyDocument"]["Statement"]
     [destination] = of_kind("AWS::SES::ConfigurationSetEventDestination").values()
@@ -171,3 +173,15 @@ def test_what_becomes_of_mails_is_published_by_ses_alone_and_signed_by_the_secon
     assert {"bounce", "complaint", "delivery"} <= set(destination["EventDestination"]["MatchingEventTypes"])
     assert subscription["Endpoint"] == {"Fn::Sub": "${PublicBaseUrl}/v1/callbacks/ses"}
     assert RESOURCES["SesSubscription"]["Condition"] == "HasCallbacks"
+
+
+def test_somebody_is_told_when_the_monitor_does_not_run_or_fails() -> None:
+    silent, failing = (of_kind("AWS::CloudWatch::Alarm")[name] for name in ("MonitorSilent", "MonitorFailing"))
+    for alarm in (silent, failing):
+        assert alarm["AlarmActions"] == [{"Ref": "AlertTopic"}]
+        [function] = alarm["Dimensions"]
+        assert function["Value"] == {"Fn::Sub": "queue-service-${Stage}-monitor"}
+    assert (silent["MetricName"], silent["Statistic"], silent["Period"]) == ("Invocations", "Sum", 300)
+    assert (silent["ComparisonOperator"], silent["Threshold"]) == ("LessThanThreshold", 1)
+    assert silent["TreatMissingData"] == "breaching"
+    assert (failing["MetricName"], failing["Threshold"]) == ("Errors", 3)
