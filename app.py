@@ -11,6 +11,7 @@ from chalice.app import Chalice, CloudWatchEvent, Cron, Rate, SQSEvent
 
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.http import (
+    alerts,
     audit,
     batches,
     bulk,
@@ -56,6 +57,7 @@ app.register_blueprint(suppressions.routes, url_prefix="/v1")
 app.register_blueprint(callbacks_ses.routes, url_prefix="/v1")
 app.register_blueprint(callbacks_stripe.routes, url_prefix="/v1")
 app.register_blueprint(callbacks_twilio.routes, url_prefix="/v1")
+app.register_blueprint(alerts.routes, url_prefix="/v1")
 app.register_blueprint(metrics.routes, url_prefix="/v1")
 app.register_blueprint(metrics.at_the_root)
 app.register_blueprint(venues.routes, url_prefix="/v1")
@@ -137,7 +139,7 @@ def run_operations(event: CloudWatchEvent) -> None:
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def monitor(event: CloudWatchEvent) -> None:
-    """Add up what consumers counted, minute by minute."""
+    """Add up what consumers counted, minute by minute, and tell people of what is wrong."""
     with discreet(service().journal, "monitor"):
         service().watch.monitor.run(ends=_ends(event.context))
 

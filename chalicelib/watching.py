@@ -7,6 +7,7 @@ from functools import partial
 from chalicelib.adapters import Adapters
 from chalicelib.domain.jobtype import JobType
 from chalicelib.service.alerting import Alerting
+from chalicelib.service.alerts import Alerts
 from chalicelib.service.figures import Figures
 from chalicelib.service.health import Health
 from chalicelib.service.monitor import Monitor
@@ -23,6 +24,7 @@ class Watch:
     metrics_token: Callable[[], str] | None  # the scraper's; None: there is none
     health: Health
     monitor: Monitor
+    alerts: Alerts
 
 
 def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) -> Watch:
@@ -31,6 +33,7 @@ def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) 
         metrics=adapters.metrics,
         backlog=adapters.backlog,
         limiter=adapters.limiter,
+        alerts=adapters.alert_book,
         types=types,
         clock=adapters.clock,
     )
@@ -50,6 +53,15 @@ def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) 
             journal=adapters.journal,
             alerting=_alerting(settings, adapters),
             timing=settings.timing,
+        ),
+        alerts=Alerts(
+            book=adapters.alert_book,
+            outlets=adapters.outlets,
+            crew=adapters.crew,
+            clock=adapters.clock,
+            chance=adapters.chance,
+            journal=adapters.journal,
+            base_url=settings.public_base_url,
         ),
     )
 

@@ -35,6 +35,15 @@ class MemoryAlertBook:
             self._open[alert.condition] = alert.id
             return True
 
+    def add(self, alert: Alert, entry: Entry) -> bool:
+        with self._lock:
+            self._answer()
+            if alert.id in self.alerts:
+                return False
+            self.alerts[alert.id] = alert
+            self.audit.append(entry)
+            return True
+
     def swap(self, before: Alert, after: Alert, entry: Entry | None = None) -> bool:
         with self._lock:
             self._answer()
@@ -101,7 +110,13 @@ class MemoryOutlets:
 
     def __init__(self) -> None:
         self.sns, self.sms, self.phone = MemoryOutlet(), MemoryOutlet(), MemoryOutlet()
+        self.unconfigured: set[Channel] = set()
 
     @property
     def all(self) -> dict[Channel, Outlet]:
-        return {Channel.SNS: self.sns, Channel.SMS: self.sms, Channel.PHONE: self.phone}
+        every: dict[Channel, Outlet] = {
+            Channel.SNS: self.sns,
+            Channel.SMS: self.sms,
+            Channel.PHONE: self.phone,
+        }
+        return {channel: outlet for channel, outlet in every.items() if channel not in self.unconfigured}

@@ -66,6 +66,10 @@ class DynamoAlertBook:
         names = {**_key(CONDITION, str(alert.condition)), "al": text(alert.id)}
         return self._together({"Put": self._new(item(alert))}, {"Put": self._new(names)})
 
+    def add(self, alert: Alert, entry: Entry) -> bool:
+        """Write an alert that has ended already, with its audit entry."""
+        return write_noted(self._client, self._tables, {"Put": self._new(item(alert))}, entry)
+
     def swap(self, before: Alert, after: Alert, entry: Entry | None = None) -> bool:
         """Replace an alert if the stored version is still `before`'s."""
         put = self._named({"Item": item(replace(after, version=before.version + 1)), **_unchanged(before)})

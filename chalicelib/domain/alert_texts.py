@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.domain.alerting import Alert, AlertType, Firing, Severity, Sight, Word
+from chalicelib.domain.alerting import Alert, AlertType, Firing, Sight, Word
 from chalicelib.domain.money import EXPONENTS
 
 MOMENT = "%d %b %H:%M"
@@ -38,9 +38,7 @@ def told(alert: Alert, word: Word) -> str:
             return f"RESOLVED {tier}: Well since {since:{MOMENT}} UTC. It was: {alert.message}"
 
 
-def trial_text(severity: Severity) -> str:
-    """Return what a test says."""
-    return f"TEST {severity.upper()}: This is a test of the alerts of queue-service. Nothing is wrong."
+TEST = "This is a test of the alerts of queue-service. Nothing is wrong."
 
 
 def _headline(firing: Firing) -> str:
@@ -61,6 +59,8 @@ def _headline(firing: Firing) -> str:
             return f"Parked jobs: {many}. Nobody knows whether they took effect, so a person must resolve each"
         case AlertType.POISON:
             return f"Messages in the dead-letter queue of which no job can be made: {count}"
+        case AlertType.TEST:
+            return TEST.rstrip(".")
 
 
 def _backlog(firing: Firing, sight: Sight, now: datetime) -> list[str]:

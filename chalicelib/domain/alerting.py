@@ -68,6 +68,7 @@ class AlertType(StrEnum):
     FAILURE_RATE = "failure_rate"
     PARKED = "parked"
     POISON = "poison"
+    TEST = "test"  # by an operator; nothing is wrong
 
 
 _ALIKE = dict.fromkeys(Tier, Severity.WARNING)
@@ -316,6 +317,13 @@ def replaced(alert: Alert, now: datetime) -> Alert:
     return replace(alert, ended_at=alert.ended_at or now)
 
 
+def trial(severity: Severity, message: str, by: str, now: datetime, *, unique: str) -> Alert:
+    """Return the alert that an operator tests the channels with: acknowledged and ended from the first."""
+    firing = Firing(Condition(AlertType.TEST, severity, Tier.MONEY), 0, 0)
+    ended = replaced(acknowledged(began(firing, message, now), by, now), now)
+    return replace(ended, id=f"{ended.id}-{unique}")
+
+
 def acknowledged(alert: Alert, by: str, now: datetime) -> Alert:
     """Return the alert as somebody's who looks after it."""
     return replace(alert, acknowledged_by=by, acknowledged_at=now)
@@ -354,6 +362,10 @@ class AlertBook(Protocol):
 
     def begin(self, alert: Alert) -> bool:
         """Write the first version of an alert, unless its condition has one that is not closed."""
+        ...
+
+    def add(self, alert: Alert, entry: Entry) -> bool:
+        """Write an alert that has ended already, with its audit entry; False: there is one of this id."""
         ...
 
     def swap(self, before: Alert, after: Alert, entry: Entry | None = None) -> bool:

@@ -9,6 +9,7 @@ from chalice.app import Blueprint, Request, Response
 
 from chalicelib.domain.jobtype import JobType
 from chalicelib.http import (
+    alerts,
     audit,
     batches,
     bulk,
@@ -146,6 +147,7 @@ CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
     (callbacks_ses.OPERATIONS, callbacks_ses.SCHEMAS),
     (callbacks_stripe.OPERATIONS, callbacks.SCHEMAS | callbacks_stripe.SCHEMAS),
     (callbacks_twilio.OPERATIONS, callbacks_twilio.SCHEMAS),
+    (alerts.OPERATIONS, alerts.SCHEMAS),
     (metrics.OPERATIONS, metrics.SCHEMAS),
     (venues.OPERATIONS, venues.SCHEMAS),
     (health.OPERATIONS, health.SCHEMAS),

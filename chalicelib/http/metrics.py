@@ -4,6 +4,7 @@ import hmac
 
 from chalice.app import Blueprint, Request, Response
 
+from chalicelib.domain.alerting import Severity
 from chalicelib.domain.errors import StoreError
 from chalicelib.domain.policies import Tier
 from chalicelib.http.errors import reply
@@ -99,6 +100,10 @@ SCHEMAS: Shapes = {
                     }
                 )
             ),
+            "alerts": {
+                **record({severity.value: COUNT for severity in Severity}),
+                "description": "Alerts that began within 24 hours, by severity; tests are left out.",
+            },
         }
     ),
     "MetricsThroughput": record(

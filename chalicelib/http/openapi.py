@@ -23,6 +23,7 @@ TAGS: Mapping[str, str] = {
     "suppressions": "Addresses that nothing is sent to.",
     "venues": "What is kept of venues.",
     "audit": "What operators did.",
+    "alerts": "What is or was wrong, and who looks after it.",
     "metrics": "Rates, averages, failures.",
     "callbacks": "What vendors tell us, signed.",
     "operations": "Health, and this description.",

@@ -69,9 +69,9 @@ _NUMBER = re.compile(r"[0-9]{1,3}")
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]{1,512}")
 
 
-def limit_of(asked: Mapping[str, str]) -> int:
+def limit_of(asked: Mapping[str, str], usual: int = USUAL_LIMIT) -> int:
     """Return how many a caller wants on a page. Raises InvalidRequest."""
-    text = asked.get("limit", str(USUAL_LIMIT))
+    text = asked.get("limit", str(usual))
     if not _NUMBER.fullmatch(text) or int(text) not in LIMITS:
         raise InvalidRequest([Problem("limit", f"Send a number from {LIMITS[0]} to {LIMITS[-1]}.")])
     return int(text)

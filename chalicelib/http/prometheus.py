@@ -30,6 +30,7 @@ class Collector:
         yield self._ages()
         yield self._results()
         yield self._durations()
+        yield self._alerts()
         yield from self._limits()
 
     def _depths(self) -> "Metric":
@@ -91,6 +92,18 @@ class Collector:
         for kind, by_bucket in counts.items():
             labels = [self._queue_of(kind), kind]
             told.add_metric(labels, _cumulated(by_bucket), taken.get(kind, 0) / 1000)
+        return told
+
+    def _alerts(self) -> "Metric":
+        from prometheus_client.core import CounterMetricFamily
+
+        told = CounterMetricFamily(
+            "alerts_sent", "Notices of alerts that were sent.", labels=["severity", "type", "channel"]
+        )
+        for name, count in self.seen.series.totals.items():
+            if name.measure is Measure.ALERTED and name.bucket is not None:
+                severity, channel = name.bucket.split("#")
+                told.add_metric([severity, name.job_type, channel], count)
         return told
 
     def _limits(self) -> "Iterable[Metric]":

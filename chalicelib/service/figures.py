@@ -1,6 +1,6 @@
 """The figures that operators read: rates, averages and failures, of the series that the monitor keeps.
 
-All of them are approximate and a minute or two old. They cost one read, however many jobs there are.
+All of them are approximate and a minute or two old. They cost a read or two, however many jobs there are.
 """
 
 from collections import Counter
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from chalicelib.domain.alerting import AlertBook, AlertType, Severity
 from chalicelib.domain.backlog import Backlog
 from chalicelib.domain.errors import Forbidden
 from chalicelib.domain.jobtype import JobType
@@ -55,12 +56,14 @@ class Figures:
         metrics: Metrics,
         backlog: Backlog,
         limiter: Limiter | None,
+        alerts: AlertBook,
         types: Mapping[str, JobType],
         clock: Clock,
     ) -> None:
         self._metrics = metrics
         self._backlog = backlog
         self._limiter = limiter
+        self._alerts = alerts
         self._tiers = {name: job_type.tier for name, job_type in types.items()}
         self._clock = clock
 
@@ -69,7 +72,7 @@ class Figures:
         return self._metrics.series() or Series(until=minute_of(self._clock.now()))
 
     def summary(self, principal: Principal) -> dict[str, Any]:
-        """Return what stood and what happened in each tier in the last hour.
+        """Return what stood and what happened in each tier in the last hour, and the alerts of the last day.
 
         Raises Forbidden or StoreRefused, as the others do.
         """
@@ -79,7 +82,14 @@ class Figures:
         return {
             "until": moment(series.until),
             "queues": [{"queue": tier.value, **_summed(flows[tier])} for tier in Tier],
+            "alerts": self._by_severity(),
         }
+
+    def _by_severity(self) -> dict[str, int]:
+        """Return how many alerts began in the last day; tests are none."""
+        began = self._alerts.since(self._clock.now() - HOURS_KEPT * HOUR)
+        counts = Counter(each.condition.severity for each in began if each.condition.type is not AlertType.TEST)
+        return {severity.value: counts[severity] for severity in Severity}
 
     def throughput(self, principal: Principal) -> dict[str, Any]:
         """Return what went through each tier, minute by minute, for an hour."""

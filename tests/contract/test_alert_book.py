@@ -22,6 +22,7 @@ from chalicelib.domain.alerting import (
     began,
     claimed,
     replaced,
+    trial,
 )
 from chalicelib.domain.errors import StoreUnsure
 from chalicelib.domain.job import JobId, VenueId
@@ -108,6 +109,15 @@ def test_alerts_are_listed_the_latest_first_and_the_acknowledged_are_known(book:
     assert book.since(START + timedelta(milliseconds=1)) == alerts[1:]
     assert book.swap(alerts[1], acknowledged(alerts[1], "ada", START), ENTRY)
     assert book.unacknowledged() == alerts[:1]
+
+
+def test_a_test_is_kept_with_its_audit_entry_and_stands_in_no_ones_way(book: AlertBook) -> None:
+    alert = trial(Severity.CRITICAL, "Nothing is wrong.", "ada", START, unique="1")
+    assert book.add(alert, ENTRY)
+    assert not book.add(alert, replace(ENTRY, id="entry_2"))
+    assert book.since(START) == [alert]
+    assert book.standing() == {}
+    assert book.unacknowledged() == []
 
 
 def test_fifty_at_once_begin_one_alert_and_one_claims_each_notice(book: AlertBook) -> None:

@@ -31,6 +31,7 @@ from tests.contract.lives import added, claimed, looked, moved, read, settled
 from tests.contract.test_job_queue import LITTLE, SECOND, a_message
 from tests.factories import a_job
 from tests.fakes import START, ManualClock
+from tests.fakes_alerts import MemoryAlertBook
 from tests.fakes_backlog import MemoryEventSources
 from tests.front import ENVIRONMENT
 
@@ -175,6 +176,7 @@ def test_every_queue_is_seen_with_fourteen_calls_and_one_with_six_whatever_waits
             metrics=DynamoMetrics(dynamodb, records.tables),
             backlog=backlog,
             limiter=None,
+            alerts=MemoryAlertBook(),
             types={},
             clock=ManualClock(),
         )

@@ -97,7 +97,7 @@ MAY_BEGIN = {
 MAY_KEEP_ENDPOINTS = {cell: status < 400 for cell, status in MAY_BEGIN.items()}
 # An operation that another administrator of OWN began: the platform's see it, nobody else knows of it.
 MAY_WATCH = {cell: 200 if cell[0] is Role.ADMIN else 404 for cell in MAY_STEER}
-# GET /v1/queues, which are the platform's and not a venue's.
+# GET /v1/queues, which are the platform's and not a venue's, and GET /v1/alerts, of which a venue sees its own.
 MAY_SEE_QUEUES: dict[tuple[Role, str], int] = {
     (Role.USER, "own"): 403,
     (Role.USER, "other"): 403,
@@ -151,6 +151,9 @@ ROUTES: dict[tuple[str, str], object] = {
     ("GET", "/v1/operations/{operation_id}"): MAY_WATCH,
     ("POST", "/v1/operations/{operation_id}/stop"): MAY_WATCH,
     ("GET", "/v1/audit"): "admin",
+    ("GET", "/v1/alerts"): MAY_SEE_QUEUES,
+    ("POST", "/v1/alerts/{alert_id}/acknowledge"): "admin",
+    ("POST", "/v1/alerts/test"): "admin",
     ("GET", "/metrics"): "admin",
     ("GET", "/v1/metrics/summary"): "admin",
     ("GET", "/v1/metrics/throughput"): "admin",

@@ -33,6 +33,7 @@ def counted() -> Series:
             Name(Measure.TOOK, PAYMENT, "1"): 30,
             Name(Measure.TOOK, PAYMENT, "inf"): 1,
             Name(Measure.MILLISECONDS, PAYMENT): 12_345,
+            Name(Measure.ALERTED, "queue_age", "critical#phone"): 3,
         },
         minutes={
             START - n * MINUTE: {Tier.MONEY: Flow(depths=Depths(10 * n, n))} if n > 10 else flow
@@ -163,6 +164,7 @@ class TestPrometheus:
         assert read["oldest_job_age_seconds", "queue_name=money-queue"] == 0
         assert read["rate_limit_tokens", "provider=stripe"] == 50
         assert read["rate_limit_in_flight", "provider=stripe"] == 0
+        assert read["alerts_sent_total", "channel=phone", "severity=critical", "type=queue_age"] == 3
 
     def test_durations_are_a_histogram_that_only_rises(self, front: Front) -> None:
         read = samples(scraped(front, f"Bearer {TOKEN}")[2].decode())

@@ -31,6 +31,7 @@ MAY: dict[str, set[str]] = {
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
         *("dynamodb:DeleteItem", "dynamodb:Query", "dynamodb:PartiQLUpdate", "dynamodb:PartiQLInsert"),
         *("sqs:SendMessage", "sqs:GetQueueAttributes", "secretsmanager:GetSecretValue"),
+        "sns:Publish",
         *SOURCES,
     },
     "consume_money": CONSUMES | STRIPE,
@@ -165,6 +166,7 @@ def test_only_the_cleanup_may_delete_audit_entries_and_reach_the_archive() -> No
                 }
 
 
-def test_alerts_are_published_on_their_own_topic_alone() -> None:
-    [publishes] = [each for each in statements("monitor") if "sns:Publish" in each["Action"]]
+@pytest.mark.parametrize("function", ["monitor", "api_handler"])
+def test_alerts_are_published_on_their_own_topic_alone(function: str) -> None:
+    [publishes] = [each for each in statements(function) if "sns:Publish" in each["Action"]]
     assert resources(publishes) == [json.dumps({"Ref": "AlertTopic"})]
