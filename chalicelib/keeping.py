@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from chalicelib.adapters import Adapters
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Timing
+from chalicelib.service.archived import Archived
 from chalicelib.service.cleanup import Cleanup
 
 
 @dataclass(frozen=True)
 class Keeping:
-    """The use cases behind retention."""
+    """The use cases behind retention, and what operators do with the archive."""
 
     cleanup: Cleanup
+    archived: Archived
 
 
 def keeping(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -> Keeping:
@@ -31,5 +33,12 @@ def keeping(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) ->
             chance=adapters.chance,
             journal=adapters.journal,
             timing=timing,
-        )
+        ),
+        archived=Archived(
+            archive=archive,
+            cleaning=cleaning,
+            clock=adapters.clock,
+            chance=adapters.chance,
+            journal=adapters.journal,
+        ),
     )

@@ -99,6 +99,9 @@ class MemoryCleaning:
         gone = {(each.id, each.at) for each in entries}
         self._store.audit[:] = [each for each in self._store.audit if (each.id, each.at) not in gone]
 
+    def tell(self, entry: Entry) -> None:
+        self._store.audit.append(entry)
+
     def restore(self, job: Job, note: Leftover, entry: Entry) -> bool:
         if job.id in self._store.jobs:
             return False

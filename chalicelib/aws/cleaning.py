@@ -13,7 +13,7 @@ from pynamodb.expressions.operand import Path
 
 from chalicelib.aws import records
 from chalicelib.aws.attributes import Item, Value, at, document, millis, number, read_text, seconds, text
-from chalicelib.aws.audit_log import noted
+from chalicelib.aws.audit_log import entry_item, noted
 from chalicelib.aws.failures import PAUSES, ConditionRefused, read, transact, write
 from chalicelib.aws.statements import Applied, Delete, run
 from chalicelib.aws.tables import JobRecord, MetricRecord, Tables, connect
@@ -110,6 +110,10 @@ class DynamoCleaning:
             {"day": text(each.at.astimezone(UTC).date().isoformat()), "id": text(each.id)} for each in entries
         ]
         self._write_all(self._tables.audit_log, [{"DeleteRequest": {"Key": key}} for key in keys])
+
+    def tell(self, entry: Entry) -> None:
+        """Write an audit entry of what is done to the archive alone."""
+        self._put(self._tables.audit_log, entry_item(entry))
 
     def restore(self, job: Job, note: Leftover, entry: Entry) -> bool:
         """Write a job from the archive, whole, where none of its id stands, with a note and an audit entry."""

@@ -44,7 +44,11 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What there is in an object; `sha256` is of the object as it is stored."""
+    """What there is in an object; `sha256` is of the object as it is stored.
+
+    `marks` tell whether it may have something of a venue or a user without reading it, and name nobody.
+    `replaced_by`: what was erased in it stands there without; this object is about to be deleted.
+    """
 
     key: str
     kind: Kind
@@ -53,6 +57,8 @@ class Manifest:
     sha256: str
     first: str
     last: str
+    marks: frozenset[str] = frozenset()
+    replaced_by: str | None = None
 
     @property
     def name(self) -> str:
@@ -68,14 +74,29 @@ class Page:
     body: bytes
 
 
-def page(kind: Kind, lines: Mapping[str, str]) -> Page:
+def mark(what: str, name: str) -> str:
+    """Return the mark of a user or a venue in a manifest."""
+    return hashlib.sha256(f"{what}:{name}".encode()).hexdigest()[:16]
+
+
+def marks_of(jobs: Iterable[Job]) -> frozenset[str]:
+    """Return the marks of the venues and users of jobs."""
+    found: set[str] = set()
+    for job in jobs:
+        found.add(mark("venue", job.venue_id))
+        if job.user_id is not None:
+            found.add(mark("user", job.user_id))
+    return frozenset(found)
+
+
+def page(kind: Kind, lines: Mapping[str, str], marks: frozenset[str] = frozenset()) -> Page:
     """Return the object of these lines, by id; the same lines always give the same bytes."""
     ids = sorted(lines)
     text = "".join(f"{lines[each]}\n" for each in ids).encode()
     body = gzip.compress(text, mtime=0)
     key = f"{kind.prefix}{ids[0]}-{hashlib.sha256(text).hexdigest()[:32]}{LINES}"
     told = hashlib.sha256(body).hexdigest()
-    return Page(Manifest(key, kind, len(ids), len(body), told, ids[0], ids[-1]), body)
+    return Page(Manifest(key, kind, len(ids), len(body), told, ids[0], ids[-1], marks), body)
 
 
 def manifest_name(key: str) -> str:
@@ -95,7 +116,9 @@ def manifest_text(manifest: Manifest) -> bytes:
         "sha256": manifest.sha256,
         "first": manifest.first,
         "last": manifest.last,
+        "marks": sorted(manifest.marks),
     }
+    told |= {} if manifest.replaced_by is None else {"replacedBy": manifest.replaced_by}
     return json.dumps(told, indent=1).encode()
 
 
@@ -104,8 +127,17 @@ def read_manifest(text: bytes) -> Manifest:
     try:
         told = json.loads(text)
         kind = Kind(told["archive"], told["type"], date.fromisoformat(told["day"]))
-        fields = [told[name] for name in ("count", "bytes", "sha256", "first", "last")]
-        return Manifest(told["object"], kind, *fields)
+        return Manifest(
+            told["object"],
+            kind,
+            count=told["count"],
+            size=told["bytes"],
+            sha256=told["sha256"],
+            first=told["first"],
+            last=told["last"],
+            marks=frozenset(told.get("marks", ())),
+            replaced_by=told.get("replacedBy"),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged("A manifest cannot be read.") from error
 
@@ -242,6 +274,10 @@ class Cleaning(Protocol):
 
     def delete_entries(self, entries: Iterable[Entry]) -> None:
         """Delete audit entries; those that are not there do no harm."""
+        ...
+
+    def tell(self, entry: Entry) -> None:
+        """Write an audit entry of what is done to the archive alone."""
         ...
 
     def restore(self, job: Job, note: Leftover, entry: Entry) -> bool:

@@ -17,19 +17,26 @@ from chalicelib.domain.errors import StoreUnsure
 from chalicelib.service.writing import TRIES
 
 
-def keep(archive: Archive, kind: Kind, lines: Mapping[str, str]) -> Manifest:
+def keep(
+    archive: Archive, kind: Kind, lines: Mapping[str, str], marks: frozenset[str] = frozenset()
+) -> Manifest:
     """Have lines, by id, in the archive for certain: written with a manifest, read back, and the same.
 
     Raises Damaged or StoreError; then they are not, or nobody can tell.
     """
-    made = page(kind, lines)
+    made = page(kind, lines, marks)
     manifest = made.manifest
     _put(archive, manifest.key, made.body, manifest.sha256)
-    text = manifest_text(manifest)
-    _put(archive, manifest.name, text, hashlib.sha256(text).hexdigest())
+    put_manifest(archive, manifest)
     if read(archive, manifest.name)[1] != [lines[each] for each in sorted(lines)]:
         raise Damaged(f"{manifest.key} holds other lines.")
     return manifest
+
+
+def put_manifest(archive: Archive, manifest: Manifest) -> None:
+    """Write a manifest. Raises StoreError."""
+    text = manifest_text(manifest)
+    _put(archive, manifest.name, text, hashlib.sha256(text).hexdigest())
 
 
 def read(archive: Archive, manifest_name: str) -> tuple[Manifest, Sequence[str]]:

@@ -24,6 +24,7 @@ from chalicelib.domain.archive import (
     last_audit_day,
     leaves_at,
     look_again_at,
+    marks_of,
 )
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.errors import StoreError
@@ -268,7 +269,7 @@ class Cleanup:
             alike[kind_of(job, self._types[job.type])].append(job)
         for kind, group in alike.items():
             lines = {str(job.id): job_line(job) for job in self._whole(group)}
-            self._keep(round_, kind, lines)
+            self._keep(round_, kind, lines, marks_of(group))
 
     def _whole(self, jobs: Sequence[Job]) -> list[Job]:
         apart = [job for job in jobs if job.payload_apart]
@@ -297,9 +298,11 @@ class Cleanup:
         if round_.acts and day > first:
             self._cleaning.set_place(ENTRIES_OF_DAYS, day.isoformat())
 
-    def _keep(self, round_: _Round, kind: Kind, lines: Mapping[str, str]) -> None:
+    def _keep(
+        self, round_: _Round, kind: Kind, lines: Mapping[str, str], marks: frozenset[str] = frozenset()
+    ) -> None:
         if round_.acts:
-            keep(self._archive, kind, lines)
+            keep(self._archive, kind, lines, marks)
         named = (kind.archive, kind.type)
         round_.lines[named] += len(lines)
         round_.bytes[named] += sum(len(line.encode()) + 1 for line in lines.values())

@@ -77,6 +77,7 @@ class Yard:
     leases: MemoryLeases = field(default_factory=MemoryLeases)
     types: Any = None
     made: int = 0
+    whole: dict[JobId, Job] = field(default_factory=dict)  # jobs as they were, where a test keeps them
 
     def __post_init__(self) -> None:
         self.cleaning = MemoryCleaning(self.store)
