@@ -67,7 +67,7 @@ def _do(asked: argparse.Namespace, keeping: Keeping, who: Who, service: wiring.S
 def _told(done: CleanedUp, verb: str) -> int:
     if not done.ran:
         print("Another run is at it.")
-        return 1
+        return 0
     for (archive, kind), (count, size) in sorted(done.kinds.items()):
         print(f"{archive} {kind}: {count} {verb}, {size} bytes of lines")
     print(f"{done.archived} {verb}, {done.put_off} put off{', more is left' if done.left else ''}.")
