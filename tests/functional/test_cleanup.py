@@ -358,6 +358,20 @@ def test_crash_at_any_call_loses_nothing_and_repeating_ends_it(at: int, after: b
     assert [job.state for job in yard.store.jobs.values()] == [State.PARKED]
 
 
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("at", range(9))
+def test_job_behind_the_mark_that_must_wait_on_is_not_forgotten_by_a_crash(at: int, after: bool) -> None:
+    yard = Yard()
+    job = yard.add(state=State.PARKED)
+    yard.clock.advance(NINETY)
+    yard.run()
+    yard.clock.advance(NINETY)  # now its note is due, and there will be another one
+    points: list[str] = []
+    with pytest.raises(Crashed):
+        yard.run(**watched(yard, points, at, after=after))
+    assert {note.job_id for note in yard.cleaning.notes} == {job.id}
+
+
 def test_repeat_after_a_half_done_deletion_keeps_what_was_archived(yard: Yard) -> None:
     jobs = [yard.add() for _ in range(10)]
     yard.clock.advance(NINETY)
