@@ -29,7 +29,7 @@ def read_alerts(env: Reader) -> AlertSettings:
     """Read what there is to know of alerts."""
     usual = Thresholds()
     depth = {tier: env.optional(name, whole(0, 10**9)) for tier, name in DEPTHS.items()}
-    minutes = env.optional(MONEY_AGE, whole(5, 10**6))  # younger jobs are not seen waiting
+    minutes = env.optional(MONEY_AGE, whole(0, 10**6))  # before five they are not seen
     percent = env.optional(FAILURE_RATE, whole(0, 100))
     age = {} if minutes is None else {Tier.MONEY: timedelta(minutes=minutes)}
     return AlertSettings(
