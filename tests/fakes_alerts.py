@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from chalicelib.domain.alerting import MOST_LISTED, Alert, Channel, Condition, Notice, Outlet
-from chalicelib.domain.errors import ProviderError, StoreError
+from chalicelib.domain.errors import StoreError
 from chalicelib.domain.ports import Entry
 
 
@@ -92,16 +92,14 @@ class MemoryAlertBook:
 
 @dataclass
 class MemoryOutlet:
-    """One channel: what was sent on it; each failure is raised once, instead of sending."""
+    """One channel, and what was sent on it."""
 
     sent: list[Notice] = field(default_factory=list)
-    failures: list[ProviderError] = field(default_factory=list)
-    down: ProviderError | None = None  # raised for as long as it is there
+    down: Exception | None = None  # raised for as long as it is there
 
     def send(self, notice: Notice, *, deadline: datetime) -> None:
-        failure = self.failures.pop(0) if self.failures else self.down
-        if failure is not None:
-            raise failure
+        if self.down is not None:
+            raise self.down
         self.sent.append(notice)
 
 

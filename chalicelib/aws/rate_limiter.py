@@ -145,7 +145,7 @@ class DynamoLimiter:
         if item is None:
             return Bucket(limit, at(0))
         return Bucket(
-            limit=_limit(read_document(item["li"])) if "li" in item else limit,
+            limit=_limit(read_document(item["li"]), limit.reserve) if "li" in item else limit,
             at=at(int(item["ta"]["N"])),
             level=int(item["lv"]["N"]) / 1000,
             venues={VenueId(venue): _share(*row) for venue, row in read_document(item["vs"]).items()},
@@ -198,6 +198,6 @@ def _limit_value(limit: Limit) -> Value:
     return document([limit.per_second, limit.concurrent, limit.burst, cooldown])
 
 
-def _limit(row: Sequence[Any]) -> Limit:
+def _limit(row: Sequence[Any], reserve: int) -> Limit:
     per_second, concurrent, burst, cooldown = row
-    return Limit(per_second, concurrent, burst, timedelta(milliseconds=cooldown))
+    return Limit(per_second, concurrent, burst, timedelta(milliseconds=cooldown), reserve)

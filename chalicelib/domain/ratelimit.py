@@ -26,16 +26,20 @@ MOST_VENUES = 16  # remembered in a bucket; the ones heard of longest ago are fo
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a provider bears: calls per second, calls at once, in a burst, and the pause when it is full."""
+    """What a provider bears: calls per second, calls at once, in a burst, and the pause when it is full.
+
+    `reserve` is how much of a burst no job gets: it is for alerts, which ask nobody.
+    """
 
     per_second: float
     concurrent: int
     burst: int
     cooldown: timedelta
+    reserve: int = 0
 
 
-def _limit(per_second: float, concurrent: int, burst: int, cooldown_ms: int) -> Limit:
-    return Limit(per_second, concurrent, burst, timedelta(milliseconds=cooldown_ms))
+def _limit(per_second: float, concurrent: int, burst: int, cooldown_ms: int, *, reserve: int = 0) -> Limit:
+    return Limit(per_second, concurrent, burst, timedelta(milliseconds=cooldown_ms), reserve)
 
 
 LIMITS: Mapping[str, Limit] = MappingProxyType(
@@ -44,7 +48,7 @@ LIMITS: Mapping[str, Limit] = MappingProxyType(
         "square": _limit(8, 5, 20, 2000),
         "sendgrid": _limit(5, 20, 100, 1000),
         "ses": _limit(14, 20, 50, 1000),
-        "twilio": _limit(1, 5, 10, 5000),
+        "twilio": _limit(1, 5, 10, 5000, reserve=2),
         "solana": _limit(10, 5, 30, 1000),
         "quickbooks": _limit(2, 3, 10, 3000),
         "internal": _limit(100, 50, 200, 100),
@@ -213,7 +217,7 @@ class _Counting:
     def wait(self, ask: Ask) -> timedelta | None:
         limit = self._limit
         main = ask.lane is Lane.MAIN
-        rim = limit.burst * MAIN_SHARE if main else float(limit.burst)
+        rim = min(limit.burst * (MAIN_SHARE if main else 1.0), float(limit.burst - limit.reserve))
         own = self._venues.get(ask.venue_id, Share(0.0)).level
         over = max(self.level + 1 - max(rim, 1.0), own + 1 - max(limit.burst * VENUE_SHARE, 1.0))
         if over > 0:

@@ -214,8 +214,9 @@ class Alerting:
             return False, alert
         try:
             self._send(alert, word, outlet, deadline)
-        except ProviderError as error:
-            self._journal.alarm("alert_not_sent", channel=channel, alertId=alert.id, error=error.reason)
+        except Exception as error:  # noqa: BLE001 - whatever it was, this is due again and the others are told
+            reason = error.reason if isinstance(error, ProviderError) else type(error).__name__
+            self._journal.alarm("alert_not_sent", channel=channel, alertId=alert.id, error=reason)
             return False, self._give_back(alert, channel, word, before)
         return True, alert
 

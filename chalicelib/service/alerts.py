@@ -24,6 +24,7 @@ from chalicelib.domain.errors import (
     InvalidRequest,
     NotFound,
     ProviderError,
+    StoreError,
     StoreRefused,
     StoreUnsure,
 )
@@ -157,6 +158,8 @@ class Alerts:
             outlet.send(notice, deadline=self._clock.now() + TEST_WITHIN)
         except ProviderError as error:
             return _result(channel, (error.reason, error.message))
+        except StoreError as error:  # its secret cannot be read
+            return _result(channel, (error.code, error.message))
         return _result(channel, None)
 
     def _entry(

@@ -66,7 +66,10 @@ class RateLimits:
         )
 
         def decide(bucket: Bucket, _: datetime) -> Bucket:
-            return bucket if bucket.limit == limit else replace(bucket, limit=limit, version=bucket.version + 1)
+            wanted = replace(limit, reserve=bucket.limit.reserve)
+            return (
+                bucket if bucket.limit == wanted else replace(bucket, limit=wanted, version=bucket.version + 1)
+            )
 
         return self._act("set_limit", key, body, principal, decide)
 

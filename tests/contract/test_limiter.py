@@ -104,7 +104,7 @@ def test_limit_that_an_operator_sets_holds_for_every_container_and_is_audited(re
 def test_limit_is_set_before_the_first_call_was_ever_made(records: Records) -> None:
     operator = records.limiter()
     bucket = operator.buckets()["twilio"]
-    wide = Limit(9, 9, 9, timedelta(seconds=9))
+    wide = Limit(9, 9, 9, timedelta(seconds=9), reserve=2)
 
     assert operator.save("twilio", replace(bucket, limit=wide, version=1), an_entry("entry_1"))
 

@@ -299,9 +299,17 @@ def test_another_parked_job_alerts_although_the_one_before_was_acknowledged(
     assert len(watch.book.alerts) == 2
 
 
-@pytest.mark.parametrize("failure", [DOWN, Ambiguous("provider_timeout", "The answer did not come in time.")])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        DOWN,
+        Ambiguous("provider_timeout", "The answer did not come in time."),
+        StoreRefused("The secret cannot be read."),
+        RuntimeError("Nobody thought of it."),
+    ],
+)
 def test_only_the_channel_that_failed_is_due_again(watch: Watch, failure: Exception) -> None:
-    watch.outlets.sms.down = failure  # type: ignore[assignment]  # both are errors of a provider
+    watch.outlets.sms.down = failure
     wait(watch, Tier.MONEY, 51)
     later(watch, 3 * MINUTE)
     assert words(watch, Channel.SMS) == []

@@ -202,11 +202,13 @@ def test_a_test_sends_where_it_is_asked_to_alone(front: Front, body: object, cha
 
 def test_a_test_says_of_each_channel_what_became_of_it(front: Front) -> None:
     front.outlets.sms.down = NotSent("connection_failed", "No connection to Twilio came about.")
+    front.outlets.sns.down = StoreRefused("A secret cannot be read.")
     front.outlets.unconfigured = {Channel.PHONE}
     results = {
         each["channel"]: each for each in post(front, "test", {"severity": "critical"}).json_body["results"]
     }
-    assert {channel for channel, each in results.items() if each["sent"]} == {"log", "sns"}
+    assert {channel for channel, each in results.items() if each["sent"]} == {"log"}
+    assert results["sns"]["error"]["code"] == "unavailable"
     assert results["sms"]["error"]["code"] == "connection_failed"
     assert results["phone"]["error"]["code"] == "provider_not_configured"
 

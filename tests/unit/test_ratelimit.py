@@ -46,7 +46,22 @@ def asks(count: int, *, venue: VenueId = A, lane: Lane = Lane.EXPRESS, most: int
 def test_each_provider_bears_what_the_contract_says(
     group: str, per_second: float, concurrent: int, burst: int, cooldown_ms: int
 ) -> None:
-    assert LIMITS[group] == Limit(per_second, concurrent, burst, timedelta(milliseconds=cooldown_ms))
+    limit = LIMITS[group]
+    assert limit == Limit(
+        per_second,
+        concurrent,
+        burst,
+        timedelta(milliseconds=cooldown_ms),
+        reserve=2 if group == "twilio" else 0,
+    )
+
+
+@pytest.mark.parametrize(("burst", "granted"), [(10, 8), (3, 1), (2, 1), (1, 1)])
+def test_what_is_kept_for_alerts_no_job_gets_and_jobs_get_one_at_least(burst: int, granted: int) -> None:
+    bucket = Bucket(Limit(1, 100, burst, SECOND, reserve=2), START)
+    everybody = [ask for n in range(20) for ask in asks(1, venue=VenueId(f"venue-{n}"))]
+    admission = admit(bucket, everybody, owner="o", until=START + SECOND, now=START)
+    assert len(admission.granted) == granted
 
 
 def test_members_share_their_groups_bucket() -> None:
