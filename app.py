@@ -148,4 +148,6 @@ def monitor(event: CloudWatchEvent) -> None:
 def cleanup(event: CloudWatchEvent) -> None:
     """Archive and delete what has been kept for long enough."""
     with discreet(service().journal, "cleanup"):
-        service().keeping().cleanup.run(ends=_ends(event.context))
+        ends, keeping = _ends(event.context), service().keeping()
+        if keeping.cleanup.run(ends=ends).ran:
+            keeping.erasures.run(until=ends - service().settings.timing.settle_margin)

@@ -8,6 +8,7 @@ from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Timing
 from chalicelib.service.archived import Archived
 from chalicelib.service.cleanup import Cleanup
+from chalicelib.service.erasures import Erasures
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,19 @@ class Keeping:
 
     cleanup: Cleanup
     archived: Archived
+    erasures: Erasures
 
 
 def keeping(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -> Keeping:
     """Make them over adapters; this makes the archive's client, which connects to nothing yet."""
     cleaning, archive = adapters.kept()
+    archived = Archived(
+        archive=archive,
+        cleaning=cleaning,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
+    )
     return Keeping(
         cleanup=Cleanup(
             store=adapters.store,
@@ -34,11 +43,12 @@ def keeping(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) ->
             journal=adapters.journal,
             timing=timing,
         ),
-        archived=Archived(
-            archive=archive,
+        archived=archived,
+        erasures=Erasures(
+            operations=adapters.operations,
+            archived=archived,
             cleaning=cleaning,
             clock=adapters.clock,
-            chance=adapters.chance,
             journal=adapters.journal,
         ),
     )

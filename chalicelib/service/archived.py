@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from chalicelib.domain import job as moves
 from chalicelib.domain.archive import (
@@ -19,9 +19,10 @@ from chalicelib.domain.archive import (
 )
 from chalicelib.domain.job import Job, JobId
 from chalicelib.domain.lines import job_line, read_job
+from chalicelib.domain.operation import OperationId
 from chalicelib.domain.ports import Chance, Clock, Entry, Journal
 from chalicelib.service.archiving import keep, put_manifest, read
-from chalicelib.service.run_operations import texts_of
+from chalicelib.service.run_operations import address_mark, texts_of
 
 RESTORED_FOR = timedelta(days=30)
 A_DAY = timedelta(days=1)
@@ -51,6 +52,7 @@ class Person:
     user_id: str | None = None
     venue_id: str | None = None
     address: str | None = None
+    known_by: OperationId | None = None  # then `address` is what this operation keeps of it, and no address
 
     @property
     def mark(self) -> str:
@@ -63,10 +65,12 @@ class Person:
             return False
         if self.user_id is not None:
             return job.user_id == self.user_id
-        wanted = (self.address or "").strip().casefold()
-        return job.venue_id == self.venue_id and any(
-            text.strip().casefold() == wanted for text in texts_of(job.payload)
-        )
+        return job.venue_id == self.venue_id and any(map(self._names_them, texts_of(job.payload)))
+
+    def _names_them(self, text: str) -> bool:
+        if self.known_by is not None:
+            return address_mark(self.known_by, text) == self.address
+        return text.strip().casefold() == (self.address or "").strip().casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,7 @@ class Erased:
 
     jobs: int = 0
     objects: int = 0
+    left_at: str | None = None  # its time was up: behind this name it goes on
 
 
 class Archived:
@@ -129,14 +134,20 @@ class Archived:
         self._journal.note("archive_restored", prefix=prefix, restored=back, stood=stood, actor=who.actor)
         return Restored(back, stood)
 
-    def erase(self, person: Person, who: Who, *, prefix: str = "") -> Erased:
+    def erase(
+        self, person: Person, who: Who, *, after: str | None = None, until: datetime | None = None
+    ) -> Erased:
         """Take a person's data out of all objects that may have some, each replaced by one without it.
 
         Raises Damaged or StoreError; doing it again goes on, and finds nothing where it is done.
         """
-        self._cleaning.tell(self._entry("erase_archive", f"archive/{prefix}", who))
+        if after is None:
+            self._cleaning.tell(self._entry("erase_archive", "archive", who))
         jobs = objects = 0
-        for name in self._names(prefix):
+        for name in self._names("", after):
+            if until is not None and self._clock.now() >= until:
+                return Erased(jobs, objects, after or "")
+            after = name
             text = self._archive.read(name)
             if text is None:
                 continue
@@ -178,8 +189,7 @@ class Archived:
                 for line in read(self._archive, manifest.name)[1]:
                     yield read_job(line)
 
-    def _names(self, prefix: str) -> Iterator[str]:
-        after: str | None = None
+    def _names(self, prefix: str, after: str | None = None) -> Iterator[str]:
         while names := self._archive.names(prefix, after=after, limit=MOST_NAMES):
             yield from (name for name in names if name.endswith(MANIFEST))
             after = names[-1]

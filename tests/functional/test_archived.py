@@ -13,6 +13,7 @@ from chalicelib.domain.archive import Damaged
 from chalicelib.domain.job import Job, JobId, State, UserId, VenueId
 from chalicelib.service.archived import Archived, Erased, Person, Restored, Who
 from tests.factories import a_policy
+from tests.fakes_archive import MemoryArchive
 from tests.functional.test_cleanup import NINETY, Crashed, Crashing, Yard, cut, flipped
 
 WHO = Who("admin-1", "The auditor asks")
@@ -173,3 +174,24 @@ def test_erasure_that_dies_loses_no_job_and_is_ended_by_doing_it_again(at: int, 
     assert all(line["payload"] == {} for line in yard.lines() if line["user_id"] == "user-3")
     assert all(line["payload"] for line in yard.lines() if line["user_id"] != "user-3")
     assert [wrong for _, wrong in archived(yard).verify("")] == [None]
+
+
+def test_erasure_whose_time_is_up_goes_on_behind_the_last_object(yard: Yard) -> None:
+    person, at, turns = Person(user_id="user-3"), None, 0
+
+    class Slow(MemoryArchive):
+        def read(self, key: str) -> bytes | None:
+            yard.clock.advance(timedelta(seconds=1))
+            return super().read(key)
+
+    slow = Slow()
+    slow.objects = yard.archive.objects
+    while True:
+        until = yard.clock.now() + timedelta(milliseconds=500)
+        done = archived(yard, slow).erase(person, WHO, after=at, until=until)
+        turns += 1
+        if done.left_at is None:
+            break
+        at = done.left_at
+    assert turns > 2
+    assert archived(yard).erase(person, WHO) == Erased()

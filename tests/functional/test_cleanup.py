@@ -359,7 +359,7 @@ def test_crash_at_any_call_loses_nothing_and_repeating_ends_it(at: int, after: b
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("at", range(9))
+@pytest.mark.parametrize("at", range(12))
 def test_job_behind_the_mark_that_must_wait_on_is_not_forgotten_by_a_crash(at: int, after: bool) -> None:
     yard = Yard()
     job = yard.add(state=State.PARKED)

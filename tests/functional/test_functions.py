@@ -1,5 +1,7 @@
 """The functions that a queue or a clock calls, as Lambda calls them, over in-memory adapters."""
 
+import gzip
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -393,3 +395,32 @@ def test_cleanup_archives_what_has_been_kept_for_long_enough(front: Front) -> No
     app.handler_map["cleanup"](TICK, Context())
     assert job_id not in front.store.jobs
     assert any(job_id in name for name in front.archive.objects)
+
+
+def erase(front: Front, **person: str) -> None:
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {front.token('admin')}"}
+    body = json.dumps({"mode": "start", "reason": "Asked for by letter", **person}).encode()
+    assert front.client.http.post("/v1/erasures", headers=headers, body=body).status_code == 202
+
+
+@pytest.mark.parametrize("person", [{"userId": "user-1"}, {"venueId": "venue-1", "address": "ADA@example.com"}])
+def test_cleanup_erases_a_person_in_the_archive_once_it_is_done_in_the_table(
+    front: Front, person: dict[str, str]
+) -> None:
+    data = {"orderId": "o-1", "note": "ada@example.com"}
+    body = {"type": "order.fulfill", "data": data, "onBehalfOf": {"venueId": "venue-1", "userId": "user-1"}}
+    front.post(body)
+    other = {**body, "data": {**data, "orderId": "o-2", "note": "bob"}, "onBehalfOf": {"venueId": "venue-1"}}
+    front.post(other)
+    consume(front, "money-queue")
+    front.clock.advance(timedelta(days=91))
+    app.handler_map["cleanup"](TICK, Context())
+    erase(front, **person)
+    app.handler_map["cleanup"](TICK, Context())
+    [lines] = [gzip.decompress(each) for name, each in front.archive.objects.items() if name.endswith(".gz")]
+    told = [json.loads(line) for line in lines.splitlines()]
+    assert sorted(str(each["payload"].get("note")) for each in told) == ["None", "bob"]
+    objects = dict(front.archive.objects)
+    app.handler_map["cleanup"](TICK, Context())
+    assert front.archive.objects == objects
+    assert [each.action for each in front.store.audit].count("erase_archive") == 1

@@ -55,7 +55,7 @@ MAY: dict[str, set[str]] = {
     "cleanup": {
         *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:PartiQLDelete", "dynamodb:BatchWriteItem"),
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),
-        *("s3:PutObject", "s3:GetObject", "s3:ListBucket"),
+        *("s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"),
     },
     "run_operations": {
         *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"),
