@@ -96,6 +96,22 @@ def before_anything(trouble: Trouble) -> Generator[dict[str, str], str, None]:
     assert '"status":"ok"' in seen.replace(" ", "")
 
 
+def alerted(trouble: Trouble) -> Generator[dict[str, str], str, None]:
+    def unacknowledged() -> list[str]:
+        alerts = trouble.read("/v1/alerts")["alerts"]
+        return [each["id"] for each in alerts if each["alertType"] == "parked" and not each["acknowledged"]]
+
+    trouble.fault("ses", "timeout-after-apply")
+    trouble.ends(trouble.submit(MAIL), "parked")
+    await_that(lambda: bool(unacknowledged()))
+    [alert] = unacknowledged()
+    assert alert in (yield {"ALERT": alert})
+    assert unacknowledged() == []
+    seen = yield {}
+    assert "phone" in seen
+    assert "Nobody was told" not in seen
+
+
 def stuck(trouble: Trouble) -> Generator[dict[str, str], str, None]:
     trouble.client.post("/v1/queues/money/pause", {"reason": "The bank is down"})
     trouble.client.post("/v1/rate-limits/emergency-stop", {"provider": "stripe", "reason": "Stripe is down"})
@@ -355,6 +371,7 @@ def by_curl(trouble: Trouble) -> Generator[dict[str, str], str, None]:
 
 SCENES: dict[str, Scene] = {
     "Before anything": before_anything,
+    "An alert has come": alerted,
     "The money queue is stuck": stuck,
     "A provider is down or misbehaves": provider_down,
     "Jobs are parked": parked,

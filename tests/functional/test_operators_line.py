@@ -17,6 +17,7 @@ from queue_service.cli import main, parser
 from queue_service.command import Unusable, ago, ahead
 from queue_service.commands import COMMANDS
 
+from chalicelib.domain.alerting import AlertType, Channel, Condition, Firing, Severity, began
 from chalicelib.domain.job import Job, JobId, State, VenueId, rest
 from chalicelib.domain.outcome import Failure, Retry
 from chalicelib.domain.policies import Tier
@@ -362,6 +363,28 @@ def test_an_address_is_found_and_lifted_by_its_name(front: Front, capsys: Read) 
     lifted = said(capsys, "suppressions", "lift", "ADA@example.com", "--reason", "She is back")
     assert (lifted["lifted"], [entry.reason for entry in front.store.audit]) == (True, ["She is back"])
     assert main(["suppressions", "lift", "ada@example.com", "--reason", "Again"]) == 2
+
+
+# --- alerts
+
+
+def test_alerts_are_listed_and_acknowledged(front: Front, capsys: Read) -> None:
+    for tier, severity in ((Tier.MONEY, Severity.CRITICAL), (Tier.BACKGROUND, Severity.WARNING)):
+        condition = Condition(AlertType.QUEUE_DEPTH, severity, tier)
+        assert front.alerts.begin(began(Firing(condition, 51, 50), "51 jobs wait.", front.clock.now()))
+    [money] = ids(said(capsys, "alerts", "list", "--severity", "critical"))
+    assert len(ids(said(capsys, "alerts", "list", "--limit", "1"))) == 1
+    shown = said(capsys, "alerts", "ack", money, "--reason", "On it")
+    assert (shown["acknowledged"], [entry.reason for entry in front.store.audit]) == (True, ["On it"])
+    assert main(["alerts", "ack", money]) == 1
+
+
+def test_a_test_of_the_alerts_says_who_was_not_told(front: Front, capsys: Read) -> None:
+    front.outlets.unconfigured = {Channel.PHONE}
+    results = said(capsys, "alerts", "test", "critical")
+    assert [each["sent"] for each in results] == [True, True, True, False]
+    assert len(front.outlets.sms.sent) == 1
+    assert [each["channel"] for each in said(capsys, "alerts", "test", "info", "--channel", "sns")] == ["sns"]
 
 
 # --- limits and stops

@@ -1,5 +1,6 @@
 """All that an operator can do, one row per command; `cli.py` makes parser, help and completion of them."""
 
+from queue_service.alert_commands import ALERTS
 from queue_service.command import Command
 from queue_service.endpoint_commands import ENDPOINT_COMMANDS
 from queue_service.job_commands import JOBS
@@ -14,5 +15,6 @@ COMMANDS: tuple[Command, ...] = (
     *ENDPOINT_COMMANDS,
     *OPERATIONS,
     *SUPPRESSIONS,
+    *ALERTS,
     *WATCH,
 )
