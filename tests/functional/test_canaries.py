@@ -47,7 +47,7 @@ from tests.fakes_quotas import MemoryQuotas
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
 from tests.front import Front
-from tests.functional.test_functions import QUEUES, consume, run_dispatch
+from tests.functional.test_functions import QUEUES, consume, run_dispatch, run_monitor
 
 RAW = PERSON  # a poison message, which goes to the dead-letter queue as it came
 
@@ -137,7 +137,9 @@ class House:
             self.front.clock.advance(timedelta(minutes=2))
             self.walk.ask("GET", "/v1/jobs/job_1")
             run_dispatch()
+            run_monitor()
         front = self.front
+        assert front.outlets.sms.sent  # of what nobody could read
         return leaks(
             {
                 "the log": self.journal.written.getvalue(),
@@ -149,6 +151,7 @@ class House:
                 "the controls": repr(front.store.controls),
                 "the suppressions": repr(front.suppressions.rows),
                 "the operations": repr(front.operations.operations),
+                "the alerts": repr(front.alerts.alerts) + repr(front.outlets.sms.sent),
             },
             self.walk,
         )
@@ -305,6 +308,10 @@ def keep_whom_an_erasure_is_about(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("chalicelib.service.operations.address_mark", lambda _, address: address)
 
 
+def tell_who_is_on_call_about_whom(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("chalicelib.service.alerting.message", lambda *_: f"A job of {MAIL} waits.")
+
+
 PLANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
     (note_the_payload, "the log"),
     (log_what_an_exception_says, "the log"),
@@ -320,6 +327,7 @@ PLANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
     (list_the_data, "the 200 to GET /v1/jobs?"),
     (count_under_an_address, "the counts of the callers"),
     (keep_whom_an_erasure_is_about, "the operations"),
+    (tell_who_is_on_call_about_whom, "the alerts"),
 ]
 
 

@@ -258,6 +258,10 @@ def run_dispatch() -> None:
     app.handler_map["dispatch"](TICK, Context())
 
 
+def run_monitor() -> None:
+    app.handler_map["monitor"](TICK, Context())
+
+
 def test_every_queue_has_its_function_and_the_clock_calls_the_others_every_minute() -> None:
     queues = {each.queue: each.name for each in app.event_sources if isinstance(each, SQSEventConfig)}
     assert queues == {queue: name for queue, (_, _, name) in QUEUES.items()}
