@@ -68,16 +68,22 @@ class Monitor:
         if not self._leases.take(LEASE, owner, now=now, until=ends + self._timing.clock_skew):
             self._journal.note("monitored_elsewhere")
             return Monitored(ran=False)
-        depths, stop, series = self._depths(), ends - self._timing.settle_margin, None
         try:
-            done, series = self._add_up(now, depths, stop=stop)
+            done = self._watch(now, stop=ends - self._timing.settle_margin)
         finally:
-            # Whatever became of the counters: people are told of what could be seen.
-            alerted = self._alerting.run(series, depths, deadline=stop)
             self._leases.give_back(LEASE, owner)
-        done = replace(done, alerted=alerted)
-        self._journal.note("monitored", minutes=done.minutes, counted=done.counted, alerted=alerted)
+        self._journal.note("monitored", minutes=done.minutes, counted=done.counted, alerted=done.alerted)
         return done
+
+    def _watch(self, now: datetime, *, stop: datetime) -> Monitored:
+        """Add up, and tell people of what could be seen, whatever became of the counters."""
+        depths, series = self._depths(), None
+        try:
+            # After a long outage there is much to add up, which can wait for the next run; people cannot.
+            done, series = self._add_up(now, depths, stop=now + (stop - now) / 2)
+        finally:
+            alerted = self._alerting.run(series, depths, deadline=stop)
+        return replace(done, alerted=alerted)
 
     def _add_up(
         self, now: datetime, measured: Mapping[Tier, TierDepth], *, stop: datetime
