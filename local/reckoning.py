@@ -54,6 +54,7 @@ class Reckoning:
 
 def reckon(records: Sequence[Record], effects: Sequence[Mapping[str, Any]]) -> Reckoning:
     """Hold the records against the ledger: a completed job has its one effect, a refused one has none."""
+    effects = [effect for effect in effects if not is_alert(effect)]
     by_job: dict[str, list[Mapping[str, Any]]] = {}
     for effect in effects:
         by_job.setdefault(_name(effect), []).append(effect)
@@ -75,6 +76,11 @@ def reckon(records: Sequence[Record], effects: Sequence[Mapping[str, Any]]) -> R
         **{heading: operations[effect] for effect, heading in HEADINGS.items()},
     }
     return Reckoning(counts, disagreements)
+
+
+def is_alert(effect: Mapping[str, Any]) -> bool:
+    """Whether somebody on call was texted or called: what a job sends names the job in its callback."""
+    return effect["provider"] == "twilio" and effect["jobId"] is None
 
 
 def _name(effect: Mapping[str, Any]) -> str:

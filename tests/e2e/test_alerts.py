@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from local.reckoning import is_alert
 from local.rest import Client
 from local.sessions import session
 from tests.e2e.stacks import PATIENCE, RunningStack, await_state
@@ -51,11 +52,7 @@ class Watched:
 
     def told(self) -> Counter[str]:
         """How often the on-call phone was texted and called; no job is behind either."""
-        return Counter(
-            each["operation"]
-            for each in self._stack.ledger()
-            if each["provider"] == "twilio" and each["jobId"] is None
-        )
+        return Counter(each["operation"] for each in self._stack.ledger() if is_alert(each))
 
     def published(self) -> Counter[tuple[str, str]]:
         """What came on the topic so far: types and words."""

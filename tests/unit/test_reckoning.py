@@ -44,6 +44,13 @@ def test_a_doctored_ledger_names_the_job(ledger: tuple[dict[str, Any], ...], job
     assert all(job in line for line in disagreements)
 
 
+@pytest.mark.parametrize("operation", ["sms", "call"])
+def test_who_is_on_call_may_be_told_and_no_job_is_behind_it(operation: str) -> None:
+    told = {"provider": "twilio", "operation": operation, "jobId": None, "idempotencyKey": None, "amount": None}
+    assert reckon(RECORDS, (*LEDGER, told)).disagreements == []
+    assert reckon(RECORDS, (*LEDGER, {**told, "jobId": "job_foreign"})).disagreements
+
+
 @pytest.mark.parametrize(
     ("state", "reason"), [("parked", None), ("failed", "exhausted"), ("retrying", None), ("running", None)]
 )
