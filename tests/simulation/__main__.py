@@ -97,7 +97,7 @@ def first_catch(mutant: Mutant, seeds: int) -> tuple[Report | None, int]:
 
 
 def _seeds(mutant: Mutant) -> Iterator[tuple[EffectClass, int]]:
-    number = 0
+    number = mutant.first
     while True:
         for letter in mutant.classes:
             yield letter, number
