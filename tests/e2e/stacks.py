@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -57,6 +57,16 @@ class RunningStack:
         if self.process.poll() is None:
             self.process.send_signal(signum)
         return self.process.wait(PATIENCE)
+
+    def line(self, wanted: Callable[[str], object]) -> str:
+        """Return the first line that is wanted, once it is printed."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            for line in self.banner:
+                if wanted(line):
+                    return line
+            time.sleep(0.05)
+        raise AssertionError(f"never printed; but this was: {self.banner[-20:]}")
 
     @property
     def banner(self) -> list[str]:
