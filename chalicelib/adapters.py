@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from chalicelib.aws.clients import Clients
     from chalicelib.aws.secrets import Secrets
     from chalicelib.aws.tables import Tables
+    from chalicelib.providers.stripe_payouts import Stripe
 
 T = TypeVar("T")
 
@@ -116,7 +117,7 @@ def on_aws(settings: Settings) -> Adapters:
     clients, clock = Clients(), SystemClock()
     tell = Teller(clients)
     tables, queues = Tables(**asdict(settings.tables)), settings.queues
-    registry, suppressions, quiet_hours = _facts(clients, tables)
+    registry, suppressions, quiet_hours, endpoints = _facts(clients, tables)
     (queue, inboxes), (limiter, quotas) = _queues(settings, clients), _limits(settings, clients, tables)
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
@@ -131,7 +132,7 @@ def on_aws(settings: Settings) -> Adapters:
         event_sources=None if settings.stage in OWN_MACHINE else LambdaEventSources(clients, queues.lanes),
         schedules=DynamoScheduleStore(clients.dynamodb, tables),
         operations=DynamoOperationStore(clients.dynamodb, tables),
-        endpoints=_endpoint_store(settings, clients),
+        endpoints=endpoints,
         queue=queue,
         inboxes=inboxes,
         leases=DynamoLeases(clients.dynamodb, tables.queue_controls),
@@ -140,7 +141,7 @@ def on_aws(settings: Settings) -> Adapters:
         metrics=DynamoMetrics(clients.dynamodb, tables),
         alert_book=DynamoAlertBook(clients.dynamodb, tables),
         outlets=Outlets(settings, clients, clock, tell, BUILDING),
-        providers=LiveProviders(settings, clients, clock, tell),
+        providers=LiveProviders(settings, clients, clock, tell, endpoints),
         read_token_keys=partial(_read_token_keys, settings, clients),
         tell=tell,
         clock=clock,
@@ -148,13 +149,6 @@ def on_aws(settings: Settings) -> Adapters:
         crew=ThreadCrew(),
         journal=PowertoolsJournal(level=settings.log_level, style=settings.log_format),
     )
-
-
-def _endpoint_store(settings: Settings, clients: "Clients") -> EndpointStore:
-    from chalicelib.aws.endpoint_store import DynamoEndpointStore
-    from chalicelib.aws.tables import Tables
-
-    return DynamoEndpointStore(clients.dynamodb, Tables(**asdict(settings.tables)), signing_secret)
 
 
 def _queues(settings: Settings, clients: "Clients") -> tuple[JobQueue, Callable[[Tier, Lane], Inbox]]:
@@ -174,14 +168,20 @@ def _limits(settings: Settings, clients: "Clients", tables: "Tables") -> tuple[L
     return limiter, DynamoQuotas(client, tables.rate_limits)
 
 
-def _facts(clients: "Clients", tables: "Tables") -> tuple[Registry, Suppressions, QuietBook]:
+def _facts(clients: "Clients", tables: "Tables") -> tuple[Registry, Suppressions, QuietBook, EndpointStore]:
     """Return what jobs need of the store, and how it gets there."""
+    from chalicelib.aws.endpoint_store import DynamoEndpointStore
     from chalicelib.aws.quiet_hours import DynamoQuietBook
     from chalicelib.aws.registry import DynamoRegistry
     from chalicelib.aws.suppressions import DynamoSuppressions
 
     client = clients.dynamodb
-    return DynamoRegistry(client, tables), DynamoSuppressions(client, tables), DynamoQuietBook(client, tables)
+    return (
+        DynamoRegistry(client, tables),
+        DynamoSuppressions(client, tables),
+        DynamoQuietBook(client, tables),
+        DynamoEndpointStore(client, tables, signing_secret),
+    )
 
 
 def _mail_topic(settings: Settings, clock: Clock) -> Topic | None:
@@ -238,8 +238,14 @@ class LiveProviders:
     """One client per vendor and container, made when first asked for; the jobs of a batch ask side by side."""
 
     def __init__(
-        self, settings: Settings, clients: "Clients", clock: Clock, tell: Callable[[Secret, bool], str]
+        self,
+        settings: Settings,
+        clients: "Clients",
+        clock: Clock,
+        tell: Callable[[Secret, bool], str],
+        endpoints: EndpointStore,
     ) -> None:
+        self._endpoints = endpoints
         self._settings = settings
         self._clients = clients
         self._clock = clock
@@ -249,12 +255,12 @@ class LiveProviders:
     @property
     def payments(self) -> Payments:
         """Stripe's intents and refunds."""
-        return self._once("payments", self._stripe)
+        return self._once("stripe", self._stripe)
 
     @property
     def payouts(self) -> Payouts:
         """Stripe's payouts and transfers."""
-        return self._once("payouts", self._stripe_payouts)
+        return self._once("stripe", self._stripe)
 
     @property
     def mailer(self) -> Mailer:
@@ -284,7 +290,7 @@ class LiveProviders:
     @property
     def endpoints(self) -> EndpointStore:
         """Where webhooks go."""
-        return self._once("endpoints", partial(_endpoint_store, self._settings, self._clients))
+        return self._endpoints
 
     @property
     def minter(self) -> Minter:
@@ -298,21 +304,13 @@ class LiveProviders:
             made: T = self._made[name]
             return made
 
-    def _stripe(self) -> Payments:
+    def _stripe(self) -> "Stripe":
         stripe = self._settings.stripe
         if stripe is None:
-            return cast(Payments, Unconfigured("Stripe"))
-        from chalicelib.providers.stripe_payments import StripePayments
+            return cast("Stripe", Unconfigured("Stripe"))
+        from chalicelib.providers.stripe_payouts import Stripe
 
-        return StripePayments(self._teller(stripe.secret_key), self._clock, api_base=stripe.api_base)
-
-    def _stripe_payouts(self) -> Payouts:
-        stripe = self._settings.stripe
-        if stripe is None:
-            return cast(Payouts, Unconfigured("Stripe"))
-        from chalicelib.providers.stripe_payouts import StripePayouts
-
-        return StripePayouts(self._teller(stripe.secret_key), self._clock, api_base=stripe.api_base)
+        return Stripe(self._teller(stripe.secret_key), self._clock, api_base=stripe.api_base)
 
     def _ses(self) -> Mailer:
         mail = self._settings.mail

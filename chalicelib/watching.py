@@ -92,5 +92,8 @@ def _health(settings: Settings, adapters: Adapters) -> Health:
             "stripe": settings.stripe is not None,
             "ses": settings.mail.sender is not None,
             "twilio": settings.twilio is not None,
+            "solana": settings.solana is not None,
+            "order-service": settings.order_service is not None,
+            "eventbridge": settings.analytics_bus is not None,
         },
     )

@@ -29,6 +29,21 @@ class Suppression:
     job_id: JobId | None = None  # of the message that brought it about
 
 
+def lifted(suppression: Suppression, *, entry_id: str, at: datetime, actor: str, reason: str) -> Entry:
+    """Return the audit entry of a suppression that is lifted."""
+    return Entry(
+        id=entry_id,
+        at=at,
+        actor=actor,
+        action="lift_suppression",
+        subject=f"suppression/{suppression.address.id}",
+        venue_id=None,
+        reason=reason,
+        before=suppression.cause,
+        after=None,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a page of suppressions ended."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from chalicelib.domain.providers import Payout, PayoutOrder
 from chalicelib.providers.stripe_account import StripeAccount, to_stripe
+from chalicelib.providers.stripe_payments import StripePayments
 
 
 class StripePayouts(StripeAccount):
@@ -32,6 +33,10 @@ class StripePayouts(StripeAccount):
     def _kind(self, order: PayoutOrder) -> Any:
         """Return the calls on what the order asks for."""
         return self._client.transfers if order.destination is not None else self._client.payouts
+
+
+class Stripe(StripePayments, StripePayouts):
+    """All that jobs do at Stripe, over the one client of a container."""
 
 
 def _group_of(order: PayoutOrder) -> dict[str, str]:

@@ -21,7 +21,6 @@ from chalicelib.domain.alerting import (
 from chalicelib.domain.errors import (
     ActionRefused,
     Forbidden,
-    InvalidRequest,
     NotFound,
     ProviderError,
     StoreError,
@@ -31,7 +30,8 @@ from chalicelib.domain.errors import (
 from chalicelib.domain.policies import Role
 from chalicelib.domain.ports import Chance, Clock, Crew, Entry, Journal
 from chalicelib.service.intake import Schema
-from chalicelib.service.principal import Principal
+from chalicelib.service.principal import Principal, only_admin
+from chalicelib.service.problems import refuse
 from chalicelib.service.read import moment
 from chalicelib.service.schedule_intake import REASON, WHY
 from chalicelib.service.writing import TRIES
@@ -51,6 +51,7 @@ TEST_BODY: Mapping[str, Any] = {
 }
 NO_SUCH = "There is no such alert."
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+DOING = "acknowledge or test alerts"
 
 
 class Alerts:
@@ -86,7 +87,7 @@ class Alerts:
             principal.role is not Role.VENUE_ADMIN or principal.venue_id is None
         ):
             raise Forbidden("A token of this role, or without its venue, may not see alerts.")
-        _refuse(self._asked, {name: asked[name] for name in ("severity",) if name in asked})
+        refuse(self._asked.problems({name: asked[name] for name in ("severity",) if name in asked}))
         found = [*self._book.unacknowledged(), *self._book.since(self._clock.now() - LISTED_FOR)]
         wanted = {
             alert.id: alert
@@ -101,8 +102,8 @@ class Alerts:
 
         Raises Forbidden, InvalidRequest, NotFound, ActionRefused, StoreRefused or StoreUnsure.
         """
-        _admit(principal)
-        _refuse(self._why, body)
+        only_admin(principal, DOING)
+        refuse(self._why.problems(body))
         entry_id, lost = self._chance.entry_id(), False
         for _ in range(TRIES):
             alert = self._book.load(alert_id) if _ID.fullmatch(alert_id) else None
@@ -131,8 +132,8 @@ class Alerts:
         It is in the history and in the audit log before it is sent. Raises Forbidden, InvalidRequest,
         StoreRefused or StoreUnsure.
         """
-        _admit(principal)
-        _refuse(self._test, body)
+        only_admin(principal, DOING)
+        refuse(self._test.problems(body))
         severity = Severity(body["severity"])
         entry_id = self._chance.entry_id()
         alert = trial(severity, TEST, principal.sub, self._clock.now(), unique=entry_id)
@@ -176,17 +177,6 @@ class Alerts:
             before=None,
             after=body.get("channel") if action == "test_alert" else "acknowledged",
         )
-
-
-def _admit(principal: Principal) -> None:
-    if principal.role is not Role.ADMIN:
-        raise Forbidden("Only an administrator's token may acknowledge or test alerts.")
-
-
-def _refuse(schema: Schema, value: Mapping[str, Any]) -> None:
-    problems = schema.problems(value)
-    if problems:
-        raise InvalidRequest(problems)
 
 
 def _result(channel: Channel, error: tuple[str, str] | None) -> dict[str, Any]:

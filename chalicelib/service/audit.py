@@ -8,13 +8,13 @@ from typing import Any
 
 from chalicelib.domain import ids
 from chalicelib.domain.audit import AuditLog
-from chalicelib.domain.errors import Forbidden, InvalidRequest, Problem
-from chalicelib.domain.policies import Role, Timing
+from chalicelib.domain.errors import InvalidRequest, Problem
+from chalicelib.domain.policies import Timing
 from chalicelib.domain.ports import Clock, Entry
 from chalicelib.service.intake import IDENTITY, Schema
 from chalicelib.service.moments import MOMENT, read_moment
 from chalicelib.service.paging import NOT_HERE
-from chalicelib.service.principal import Principal
+from chalicelib.service.principal import Principal, only_admin
 from chalicelib.service.read import moment
 
 FILTERS: Mapping[str, Mapping[str, Any]] = {
@@ -59,8 +59,7 @@ class Audit:
 
         Raises Forbidden, InvalidRequest with every problem, or StoreRefused.
         """
-        if principal.role is not Role.ADMIN:
-            raise Forbidden("Only an administrator's token may read the audit log.")
+        only_admin(principal, "read the audit log")
         problems = self._schema.problems({name: asked[name] for name in FILTERS if name in asked})
         since, until = (read_moment(asked, name, problems) for name in ("from", "to"))
         if after is not None and (after.day is None) != ("subject" in asked):

@@ -7,18 +7,18 @@ from typing import Any
 from chalicelib.domain.controls import MOST_IN_FORCE, Control, Controls, Scope
 from chalicelib.domain.errors import (
     ActionRefused,
-    Forbidden,
     InvalidRequest,
     Problem,
     StoreRefused,
     StoreUnsure,
 )
 from chalicelib.domain.jobtype import JobType
-from chalicelib.domain.policies import Role, Tier
+from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import Chance, Clock, Entry, JobStore, Journal
 from chalicelib.domain.ratelimit import GROUPS, LIMITS
 from chalicelib.service.intake import IDENTITY, Schema
-from chalicelib.service.principal import Principal
+from chalicelib.service.principal import Principal, only_admin
+from chalicelib.service.problems import refuse
 from chalicelib.service.read import moment
 from chalicelib.service.schedule_intake import REASON, WHY
 from chalicelib.service.sources import Sources
@@ -90,7 +90,7 @@ class Stops:
     def resume(self, tier: str, body: Mapping[str, Any], principal: Principal) -> list[dict[str, Any]]:
         """End a tier's pause, if there is one; return what still holds the tier back."""
         admit(principal)
-        _refuse(self._why.problems(body))
+        refuse(self._why.problems(body))
         target = (Scope.TIER, tier_of(tier).value)
         return views(self._lift("resume", target, body.get("reason", ""), principal), of=tier)
 
@@ -107,7 +107,7 @@ class Stops:
         admit(principal)
         problems = self._resume.problems(body)
         target = self._target(body, problems)
-        _refuse(problems)
+        refuse(problems)
         return views(self._lift("resume", target, body["reason"], principal))
 
     def _target(self, body: Mapping[str, Any], problems: list[Problem]) -> Target:
@@ -133,7 +133,7 @@ class Stops:
     def _until(self, body: Mapping[str, Any], problems: list[Problem]) -> datetime | None:
         """Return when a stop is to end by itself; raises InvalidRequest with every problem of the body."""
         if "until" not in body or any(each.field == "until" for each in problems):
-            _refuse(problems)
+            refuse(problems)
             return None
         until: datetime | None = None
         try:
@@ -142,7 +142,7 @@ class Stops:
             problems.append(Problem("until", f"Send {UNTIL['description']}."))
         if until is not None and until <= self._clock.now():
             problems.append(Problem("until", "Send a moment of the future, or none."))
-        _refuse(problems)
+        refuse(problems)
         return until
 
     def _place(
@@ -208,8 +208,7 @@ class Stops:
 
 def admit(principal: Principal) -> None:
     """Let an administrator through; raises Forbidden."""
-    if principal.role is not Role.ADMIN:
-        raise Forbidden("Only an administrator's token may stop, resume or change limits.")
+    only_admin(principal, "stop, resume or change limits")
 
 
 def tier_of(name: str) -> Tier:
@@ -247,8 +246,3 @@ def _told(control: Control | None) -> str:
     if control is None:
         return "open"
     return f"stopped until {moment(control.until) or 'resumed'}: {control.reason}"
-
-
-def _refuse(problems: list[Problem]) -> None:
-    if problems:
-        raise InvalidRequest(problems)

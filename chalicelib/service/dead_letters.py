@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from chalicelib.domain.errors import Forbidden, InvalidRequest, Problem
+from chalicelib.domain.errors import InvalidRequest, Problem
 from chalicelib.domain.job import Job, JobId, State
-from chalicelib.domain.policies import Role, Tier
+from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import JobStore
 from chalicelib.domain.search import DEAD, DeadLetter, JobIndex, Place, alike, is_dead_letter
 from chalicelib.service.intake import Schema
 from chalicelib.service.listing import FILTERS
 from chalicelib.service.paging import AT_ONCE, NOT_HERE, Newest, read_page
-from chalicelib.service.principal import Principal
+from chalicelib.service.principal import Principal, only_admin
 from chalicelib.service.read import error_of, moment
 
 MOST_GROUPED = 1000  # dead letters that one answer groups, from the index alone
@@ -90,8 +90,7 @@ class DeadLetters:
 
 
 def _admit(tier: str, principal: Principal) -> Tier:
-    if principal.role is not Role.ADMIN:
-        raise Forbidden("Only an administrator's token may look at dead letters.")
+    only_admin(principal, "look at dead letters")
     if tier not in list(Tier):
         raise InvalidRequest([Problem("tier", f"There is no such queue: use one of {', '.join(Tier)}.")])
     return Tier(tier)

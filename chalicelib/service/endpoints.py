@@ -33,6 +33,7 @@ from chalicelib.domain.policies import Role
 from chalicelib.domain.ports import Chance, Clock, Entry, Journal
 from chalicelib.service.intake import FORMATS, IDENTITY, OWN_FORMATS, Schema
 from chalicelib.service.principal import Principal
+from chalicelib.service.problems import refuse
 from chalicelib.service.read import moment
 from chalicelib.service.schedule_intake import REASON, WHY
 from chalicelib.service.writing import TRIES
@@ -89,7 +90,7 @@ class Endpoints:
     def create(self, body: Mapping[str, Any], named: str | None, principal: Principal) -> Endpoint:
         """Make an endpoint. Raises Forbidden, InvalidRequest, StoreRefused or StoreUnsure."""
         venue_id = _venue(named, principal)
-        _check(self._shape, body)
+        refuse(self._shape.problems(body))
         now, entry_id = self._clock.now(), self._chance.entry_id()
         made = Endpoint(
             id=EndpointId(f"ep_{entry_id}"),
@@ -123,7 +124,7 @@ class Endpoints:
     ) -> Endpoint:
         """Replace what is said of an endpoint. Raises as `create` does, NotFound or ActionRefused."""
         venue_id = _venue(named, principal)
-        _check(self._shape, body)
+        refuse(self._shape.problems(body))
 
         def decide(standing: Endpoint) -> Endpoint:
             return _said(_own(standing), body, principal, self._clock.now())
@@ -135,7 +136,7 @@ class Endpoints:
     ) -> Endpoint:
         """Give an endpoint another secret; the default is made, if there is none. Raises as `change` does."""
         venue_id = _venue(named, principal)
-        _check(self._why, body)
+        refuse(self._why.problems(body))
         secret = self._endpoints.new_secret()
         if endpoint_id == DEFAULT and self._endpoints.load(venue_id, DEFAULT) is None:
             made = default_of(venue_id, secret, now=self._clock.now())
@@ -155,7 +156,7 @@ class Endpoints:
     ) -> None:
         """Delete an endpoint; what is on its way to it will be refused. Raises as `change` does."""
         venue_id = _venue(named, principal)
-        _check(self._why, body)
+        refuse(self._why.problems(body))
         entry_id, lost = self._chance.entry_id(), False
         for _ in range(TRIES):
             try:
@@ -270,12 +271,6 @@ def _venue(named: str | None, principal: Principal) -> VenueId:
     if venue_id is None:
         raise InvalidRequest([Problem("venueId", "Name the venue: the token names none.")])
     return VenueId(venue_id)
-
-
-def _check(schema: Schema, body: Mapping[str, Any]) -> None:
-    problems = schema.problems(body)
-    if problems:
-        raise InvalidRequest(problems)
 
 
 def _own(endpoint: Endpoint) -> Endpoint:

@@ -11,9 +11,8 @@ from typing import Any
 
 from chalicelib.domain.alerting import AlertBook, AlertType, Severity
 from chalicelib.domain.backlog import Backlog
-from chalicelib.domain.errors import Forbidden
 from chalicelib.domain.jobtype import JobType
-from chalicelib.domain.policies import Role, Tier
+from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import Clock, Limiter
 from chalicelib.domain.ratelimit import Bucket
 from chalicelib.domain.tally import (
@@ -30,7 +29,7 @@ from chalicelib.domain.tally import (
     hour_of,
     minute_of,
 )
-from chalicelib.service.principal import Principal
+from chalicelib.service.principal import Principal, only_admin
 from chalicelib.service.read import moment
 
 MOST_TYPES = 10
@@ -156,8 +155,7 @@ class Figures:
 
 def admit(principal: Principal) -> None:
     """Let an administrator through; raises Forbidden."""
-    if principal.role is not Role.ADMIN:
-        raise Forbidden("Only an administrator's token may read the service's figures.")
+    only_admin(principal, "read the service's figures")
 
 
 def drains_in(waiting: int, ended_per_minute: float) -> timedelta | None:

@@ -28,7 +28,7 @@ from chalicelib.domain.policies import Role, Tier
 from chalicelib.domain.ports import Chance, Clock, Entry, Journal
 from chalicelib.service.intake import IDENTITY, Schema
 from chalicelib.service.listing import FILTERS, Listing
-from chalicelib.service.principal import Principal
+from chalicelib.service.principal import Principal, only_admin
 from chalicelib.service.read import moment
 from chalicelib.service.run_operations import RunOperations, address_mark
 from chalicelib.service.schedule_intake import REASON
@@ -130,8 +130,7 @@ class Operations:
 
     def redrive(self, tier: str, body: Mapping[str, Any], principal: Principal) -> Operation:
         """Begin to put a tier's dead letters back in their queue, or to count what would come of it."""
-        if principal.role is not Role.ADMIN:
-            raise Forbidden("Only an administrator's token may redrive dead letters.")
+        only_admin(principal, "redrive dead letters")
         self._check(self._redrive, body)
         if tier not in list(Tier):
             message = f"There is no such queue: use one of {', '.join(Tier)}."
@@ -142,8 +141,7 @@ class Operations:
 
     def erase(self, body: Mapping[str, Any], principal: Principal) -> Operation:
         """Begin to take a person's data from all jobs that have ended, or to count those jobs."""
-        if principal.role is not Role.ADMIN:
-            raise Forbidden("Only an administrator's token may erase.")
+        only_admin(principal, "erase")
         self._check(self._erasure, body)
         by_user, by_address = "userId" in body, "address" in body
         if by_user == by_address or by_address != ("venueId" in body):

@@ -1,9 +1,9 @@
 """Opting out: a phone that says STOP gets no more texts of ours until it says START."""
 
 from chalicelib.domain.opting import Wish
-from chalicelib.domain.ports import Chance, Clock, Entry, Journal
+from chalicelib.domain.ports import Chance, Clock, Journal
 from chalicelib.domain.standing import Address, phone_number
-from chalicelib.domain.suppression import Cause, Suppression, Suppressions
+from chalicelib.domain.suppression import Cause, Suppression, Suppressions, lifted
 from chalicelib.service.writing import insist
 
 
@@ -40,20 +40,9 @@ class OptOuts:
             standing = self._suppressions.load(address)
             if standing is None or standing.cause is not Cause.OPTED_OUT:
                 return False
-            return self._suppressions.lift(standing, self._entry(entry_id, standing))
+            now, reason = self._clock.now(), "The phone said START."
+            entry = lifted(standing, entry_id=entry_id, at=now, actor="twilio", reason=reason)
+            return self._suppressions.lift(standing, entry)
 
         if insist(lift):
             self._journal.note("opted_in", suppression=address.id)
-
-    def _entry(self, entry_id: str, standing: Suppression) -> Entry:
-        return Entry(
-            id=entry_id,
-            at=self._clock.now(),
-            actor="twilio",
-            action="lift_suppression",
-            subject=f"suppression/{standing.address.id}",
-            venue_id=None,
-            reason="The phone said START.",
-            before=standing.cause,
-            after=None,
-        )

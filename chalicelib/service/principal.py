@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from chalicelib.domain.errors import Forbidden
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.policies import Role
 
@@ -13,3 +14,9 @@ class Principal:
     sub: str
     role: Role
     venue_id: VenueId | None = None
+
+
+def only_admin(principal: Principal, doing: str) -> None:
+    """Let an administrator through; raises Forbidden, which says what only they may do."""
+    if principal.role is not Role.ADMIN:
+        raise Forbidden(f"Only an administrator's token may {doing}.")

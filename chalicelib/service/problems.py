@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from chalicelib.domain.errors import Problem
+from chalicelib.domain.errors import InvalidRequest, Problem
 
 MOST_PROBLEMS = 100  # a body may hold thousands; an answer names no more
 SHOWN = 64  # characters of a caller's key that an answer repeats
@@ -52,6 +52,12 @@ ADVICE: Mapping[str, Callable[[Any], str]] = {
 SAID_BY_THE_SCHEMA = frozenset({"pattern", "oneOf"})  # by the description beside the keyword, if there is one
 REMOVE = "This key is not known here: remove it."
 OTHERWISE = "The value is not allowed here: see the schema of the job type."
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise InvalidRequest with every problem, if there is any."""
+    if problems:
+        raise InvalidRequest(problems)
 
 
 def problems_of(

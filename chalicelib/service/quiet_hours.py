@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import time
 from typing import Any
 
-from chalicelib.domain.errors import Forbidden, InvalidRequest, NotFound, Problem, StoreRefused, StoreUnsure
+from chalicelib.domain.errors import Forbidden, NotFound, Problem, StoreRefused, StoreUnsure
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.policies import Role
 from chalicelib.domain.ports import Chance, Clock, Entry, Journal
@@ -13,6 +13,7 @@ from chalicelib.domain.quiet import QuietBook, QuietHours
 from chalicelib.service.cron import NoSuchZone, zone
 from chalicelib.service.intake import IDENTITY, Schema
 from chalicelib.service.principal import Principal
+from chalicelib.service.problems import refuse
 from chalicelib.service.schedule_intake import REASON, WHY
 from chalicelib.service.writing import TRIES
 
@@ -53,14 +54,14 @@ class VenueQuietHours:
     def change(self, venue_id: str, body: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
         """Set a venue's quiet hours; raises InvalidRequest, StoreUnsure, and as `of` does."""
         venue = admitted(venue_id, principal)
-        _refuse(self._hours.problems(body) or _problems(body))
+        refuse(self._hours.problems(body) or _problems(body))
         begins, ends = (time.fromisoformat(body.get(name, usual)) for name, usual in USUAL.items())
         return self._save("set_quiet_hours", venue, QuietHours(body["timeZone"], begins, ends), body, principal)
 
     def end(self, venue_id: str, body: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
         """Let a venue have no quiet hours; raises as `change` does."""
         venue = admitted(venue_id, principal)
-        _refuse(self._why.problems(body))
+        refuse(self._why.problems(body))
         return self._save("end_quiet_hours", venue, None, body, principal)
 
     def _save(
@@ -117,11 +118,6 @@ def _problems(body: Mapping[str, Any]) -> list[Problem]:
     if begins == ends:
         problems.append(Problem("to", "Send another time than from; DELETE lets a venue have no quiet hours."))
     return problems
-
-
-def _refuse(problems: list[Problem]) -> None:
-    if problems:
-        raise InvalidRequest(problems)
 
 
 def _view(venue: VenueId, hours: QuietHours | None) -> dict[str, Any]:

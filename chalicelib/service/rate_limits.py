@@ -12,6 +12,7 @@ from chalicelib.domain.ratelimit import Bucket, Limit, emptied
 from chalicelib.service.control import admit
 from chalicelib.service.intake import Schema
 from chalicelib.service.principal import Principal
+from chalicelib.service.problems import refuse
 from chalicelib.service.schedule_intake import REASON, WHY
 from chalicelib.service.writing import TRIES
 
@@ -57,7 +58,7 @@ class RateLimits:
     def change(self, key: str, body: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
         """Set a group's limit, for all functions; raises as `one` does, or StoreUnsure."""
         admit(principal)
-        _refuse(self._limit.problems(body))
+        refuse(self._limit.problems(body))
         limit = Limit(
             float(body["maxPerSecond"]),
             int(body["maxConcurrent"]),  # JSON Schema takes 5.0 for an integer
@@ -76,7 +77,7 @@ class RateLimits:
     def reset(self, key: str, body: Mapping[str, Any], principal: Principal) -> dict[str, Any]:
         """Fill a group's tokens up; what is in flight is never forgotten. Raises as `change` does."""
         admit(principal)
-        _refuse(self._why.problems(body))
+        refuse(self._why.problems(body))
         return self._act("reset_limit", key, body, principal, emptied)
 
     def _act(
@@ -150,8 +151,3 @@ def _told(bucket: Bucket, now: datetime) -> str:
     """Return how a bucket stood, for the audit log."""
     told = ", ".join(f"{name} {value}" for name, value in figures(bucket.limit).items())
     return f"{told}; tokens {bucket.tokens(now):.3f}"
-
-
-def _refuse(problems: list[Problem]) -> None:
-    if problems:
-        raise InvalidRequest(problems)

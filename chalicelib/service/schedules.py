@@ -9,13 +9,11 @@ from typing import Any
 from chalicelib.domain.errors import (
     ActionRefused,
     CallerError,
-    Forbidden,
     NotFound,
     StoreRefused,
     StoreUnsure,
 )
 from chalicelib.domain.keys import digest
-from chalicelib.domain.policies import Role
 from chalicelib.domain.ports import Chance, Clock, Entry, Journal
 from chalicelib.domain.schedule import (
     Following,
@@ -31,7 +29,7 @@ from chalicelib.domain.schedule import (
     order_key,
 )
 from chalicelib.service.cron import Cron, NoSuchZone, NotCron
-from chalicelib.service.principal import Principal
+from chalicelib.service.principal import Principal, only_admin
 from chalicelib.service.read import moment
 from chalicelib.service.run_schedules import RunSchedules
 from chalicelib.service.schedule_intake import ScheduleIntake
@@ -49,6 +47,9 @@ class Created:
 
     schedule: Schedule
     repeated: bool
+
+
+DOING = "see or change schedules"
 
 
 class Schedules:
@@ -77,7 +78,7 @@ class Schedules:
         Raises Forbidden, InvalidRequest with every problem, UnknownType, ActionRefused (the key stands for
         another), StoreRefused or StoreUnsure.
         """
-        _admit(principal)
+        only_admin(principal, DOING)
         plan = self._intake.new(body, principal, key)
         now, entry_id = self._clock.now(), self._chance.entry_id()
         schedule_id = ScheduleId(f"sch_{entry_id if key is None else digest([principal.sub, key])}")
@@ -99,19 +100,19 @@ class Schedules:
 
     def read(self, schedule_id: str, principal: Principal) -> Schedule:
         """Return a schedule. Raises Forbidden, NotFound or StoreRefused."""
-        _admit(principal)
+        only_admin(principal, DOING)
         return self._load(schedule_id)
 
     def page(
         self, principal: Principal, *, after: str | None, limit: int
     ) -> tuple[list[Schedule], ScheduleId | None]:
         """Return schedules in the order of their ids, and the id to go on after, None at the end."""
-        _admit(principal)
+        only_admin(principal, DOING)
         return self._schedules.page(after=None if after is None else ScheduleId(after), limit=limit)
 
     def change(self, schedule_id: str, body: Mapping[str, Any], principal: Principal) -> Schedule:
         """Replace what a schedule says. Raises as `create` does, and ActionRefused for an old version."""
-        _admit(principal)
+        only_admin(principal, DOING)
         plan = self._intake.change(body, principal)
         following = _following(plan)
 
@@ -125,7 +126,7 @@ class Schedules:
 
     def delete(self, schedule_id: str, body: Mapping[str, Any], principal: Principal) -> None:
         """Delete a schedule; its jobs stay. Raises Forbidden, InvalidRequest, NotFound or StoreError."""
-        _admit(principal)
+        only_admin(principal, DOING)
         self._intake.why(body)
         lost = False
         for _ in range(TRIES):
@@ -157,7 +158,7 @@ class Schedules:
         The order stands on the record before its job is submitted, so `run_schedules` carries it out if this
         request dies. Raises what Submit does, and as `delete` does.
         """
-        _admit(principal)
+        only_admin(principal, DOING)
         self._intake.why(body, key)
         asked = self._chance.entry_id() if key is None else digest([principal.sub, key])
 
@@ -235,11 +236,6 @@ class Schedules:
             before=before,
             after=after,
         )
-
-
-def _admit(principal: Principal) -> None:
-    if principal.role is not Role.ADMIN:
-        raise Forbidden("Only an administrator's token may see or change schedules.")
 
 
 def _following(plan: Plan) -> Following:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chalicelib.domain.errors import Forbidden, InvalidRequest, NotFound, Problem, StoreRefused, StoreUnsure
-from chalicelib.domain.policies import Role
-from chalicelib.domain.ports import Chance, Clock, Entry, Journal
+from chalicelib.domain.errors import InvalidRequest, NotFound, Problem, StoreRefused, StoreUnsure
+from chalicelib.domain.ports import Chance, Clock, Journal
 from chalicelib.domain.standing import Address, Channel, mail_address, phone_number, read_address
-from chalicelib.domain.suppression import Place, Suppression, Suppressions
+from chalicelib.domain.suppression import Place, Suppression, Suppressions, lifted
 from chalicelib.service.intake import Schema
-from chalicelib.service.principal import Principal
+from chalicelib.service.principal import Principal, only_admin
+from chalicelib.service.problems import refuse
 from chalicelib.service.read import moment
 from chalicelib.service.schedule_intake import REASON
 from chalicelib.service.writing import TRIES
@@ -30,6 +30,7 @@ LIFT: Mapping[str, Any] = {
     "properties": {"reason": REASON},
 }
 NO_SUCH = "There is no such suppression."
+DOING = "see or lift suppressions"
 
 
 class LookAfterSuppressions:
@@ -49,10 +50,8 @@ class LookAfterSuppressions:
 
         Without a channel it is mail's. Raises Forbidden, InvalidRequest or StoreRefused.
         """
-        admit(principal)
-        problems = self._asked.problems({name: asked[name] for name in FILTERS if name in asked})
-        if problems:
-            raise InvalidRequest(problems)
+        only_admin(principal, DOING)
+        refuse(self._asked.problems({name: asked[name] for name in FILTERS if name in asked}))
         if "address" in asked:
             found = self._suppressions.load(_read(asked["address"], "address"))
             wanted = found is not None and asked.get("channel") in (None, found.address.channel)
@@ -69,10 +68,8 @@ class LookAfterSuppressions:
 
         Raises Forbidden, InvalidRequest, NotFound, StoreRefused or StoreUnsure.
         """
-        admit(principal)
-        problems = self._lift.problems(body)
-        if problems:
-            raise InvalidRequest(problems)
+        only_admin(principal, DOING)
+        refuse(self._lift.problems(body))
         address, entry_id = _address_of(suppression_id), self._chance.entry_id()
         lost: Suppression | None = None  # what we lifted, if the reply was lost
         for _ in range(TRIES):
@@ -81,34 +78,15 @@ class LookAfterSuppressions:
                 return lost
             if standing is None:
                 raise NotFound(NO_SUCH)
+            now, reason = self._clock.now(), body["reason"]
+            entry = lifted(standing, entry_id=entry_id, at=now, actor=principal.sub, reason=reason)
             try:
-                if self._suppressions.lift(standing, self._entry(entry_id, standing, body, principal)):
+                if self._suppressions.lift(standing, entry):
                     self._journal.note("lift_suppression", suppression=address.id, actor=principal.sub)
                     return standing
             except StoreUnsure:
                 lost = standing
         raise StoreUnsure if lost is not None else StoreRefused
-
-    def _entry(
-        self, entry_id: str, standing: Suppression, body: Mapping[str, Any], principal: Principal
-    ) -> Entry:
-        return Entry(
-            id=entry_id,
-            at=self._clock.now(),
-            actor=principal.sub,
-            action="lift_suppression",
-            subject=f"suppression/{standing.address.id}",
-            venue_id=None,
-            reason=body["reason"],
-            before=standing.cause,
-            after=None,
-        )
-
-
-def admit(principal: Principal) -> None:
-    """Raise Forbidden unless an administrator asks."""
-    if principal.role is not Role.ADMIN:
-        raise Forbidden("Only an administrator's token may see or lift suppressions.")
 
 
 def _address_of(suppression_id: str) -> Address:

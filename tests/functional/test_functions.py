@@ -380,7 +380,8 @@ def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
     clock = ManualClock()
     clients = Clients()
     tell = adapters.Teller(clients)
-    providers = adapters.LiveProviders(Settings.from_env(ENVIRONMENT), clients, clock, tell)
+    settings = Settings.from_env(ENVIRONMENT)
+    providers = adapters.LiveProviders(settings, clients, clock, tell, MemoryEndpointStore())
     front = Front(clock=clock, providers=providers)
     front.post({**body, "options": {"attempts": 1}})
     consume(front, queue)
@@ -390,6 +391,16 @@ def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
         "exhausted",
         "provider_not_configured",
     )
+
+
+def test_all_that_is_done_at_stripe_goes_over_one_client_of_a_container() -> None:
+    clients, clock = Clients(), ManualClock()
+    settings = Settings.from_env({**ENVIRONMENT, "STRIPE_SECRET_KEY": "sk_test_1"})
+    made = adapters.LiveProviders(settings, clients, clock, adapters.Teller(clients), MemoryEndpointStore())
+    payments: Any = made.payments
+    payouts: Any = made.payouts
+    assert payouts is payments
+    payments.close()
 
 
 def test_cleanup_archives_what_has_been_kept_for_long_enough(front: Front) -> None:

@@ -52,6 +52,9 @@ def test_a_service_whose_dependencies_answer_is_well(front: Front, path: str) ->
             "stripe": "not_configured",
             "ses": "not_configured",
             "twilio": "not_configured",
+            "solana": "not_configured",
+            "order-service": "not_configured",
+            "eventbridge": "not_configured",
         },
         "timestamp": "2026-03-01T12:00:00.000Z",
     }
