@@ -4,7 +4,7 @@ What belongs to AWS or to one provider is imported where it is made, so that a h
 none of it, and the API no provider's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from threading import RLock
@@ -14,6 +14,7 @@ from chalicelib.domain.alerting import AlertBook, Channel, Outlet
 from chalicelib.domain.archive import Archive, Cleaning
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog, EventSources
+from chalicelib.domain.dependency import Probe
 from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
@@ -93,6 +94,7 @@ class Adapters:
     providers: Providers
     read_token_keys: Callable[[], Mapping[str, str]]
     tell: Callable[[Secret, bool], str]  # a secret; True: read anew
+    probes: Callable[[], Sequence[Probe]]  # made when asked for, of clients that give up soon
     clock: Clock
     chance: Chance
     crew: Crew
@@ -115,8 +117,7 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.tables import Tables
 
     clients, clock = Clients(), SystemClock()
-    tell = Teller(clients)
-    tables, queues = Tables(**asdict(settings.tables)), settings.queues
+    tell, tables, queues = Teller(clients), Tables(**asdict(settings.tables)), settings.queues
     registry, suppressions, quiet_hours, endpoints = _facts(clients, tables)
     (queue, inboxes), (limiter, quotas) = _queues(settings, clients), _limits(settings, clients, tables)
     return Adapters(
@@ -144,6 +145,7 @@ def on_aws(settings: Settings) -> Adapters:
         providers=LiveProviders(settings, clients, clock, tell, endpoints),
         read_token_keys=partial(_read_token_keys, settings, clients),
         tell=tell,
+        probes=partial(_probes, settings, clients, tables),
         clock=clock,
         chance=SystemChance(clock),
         crew=ThreadCrew(),
@@ -209,6 +211,25 @@ def _read_token_keys(settings: Settings, clients: "Clients") -> Mapping[str, str
 
     with BUILDING:
         return parse_token_keys(Secrets(clients.secrets).refresh(tokens.secrets_arn))
+
+
+def _probes(settings: Settings, clients: "Clients", tables: "Tables") -> Sequence[Probe]:
+    """Return what asks the tables, the queues and the secrets that the API itself reads."""
+    from chalicelib.aws import probes
+
+    with BUILDING:
+        quick = clients.impatient(probes.PATIENCE)
+        dynamodb, sqs = quick.dynamodb, quick.sqs
+    tell = Teller(quick)
+    secrets = dict(settings.signing_secrets)
+    if settings.metrics_token is not None:
+        secrets["metrics-token"] = settings.metrics_token
+    reads = {name: partial(tell, secret, True) for name, secret in secrets.items()}
+    return (
+        probes.of_tables(dynamodb, tables),
+        probes.of_queues(sqs, settings.queues.lanes, settings.queues.dead_letters),
+        probes.of_secrets({"token-keys": partial(_read_token_keys, settings, quick), **reads}),
+    )
 
 
 class Teller:

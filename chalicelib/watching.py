@@ -84,8 +84,7 @@ def _alerting(settings: Settings, adapters: Adapters) -> Alerting:
 
 def _health(settings: Settings, adapters: Adapters) -> Health:
     return Health(
-        store=adapters.store,
-        queue=adapters.queue,
+        probes=adapters.probes,
         clock=adapters.clock,
         journal=adapters.journal,
         configured={

@@ -253,9 +253,6 @@ class MemoryStore(MemoryBatches):
             self.audit.append(entry)
             return True
 
-    def ping(self) -> None:
-        pass
-
 
 def outdated(current: Job | None) -> Outdated:
     """Return the record that stands instead; like the real tables, without its payload."""
@@ -311,9 +308,6 @@ class MemoryQueue:
         with self._lock:
             self.dead.setdefault(tier, []).append(body)
             return True
-
-    def ping(self) -> None:
-        pass
 
     def receive(
         self, tier: Tier, lane: Lane, limit: int = 10, visibility: timedelta = timedelta(minutes=6)

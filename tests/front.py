@@ -12,6 +12,7 @@ from chalice.test import Client, HTTPResponse
 from app import app
 from chalicelib import wiring
 from chalicelib.adapters import Adapters
+from chalicelib.domain.dependency import Probe
 from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.errors import NotSigned
 from chalicelib.domain.jobtype import JobType
@@ -151,6 +152,7 @@ class Front:
     token_keys: dict[str, str] = field(default_factory=lambda: {"local": SECRET})
     environment: Mapping[str, str] = field(default_factory=dict)  # beside ENVIRONMENT
     mail_topic: Topic | None = field(default_factory=NoTopic)
+    probes: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
         self.queue = MemoryQueue(self.clock)
@@ -197,6 +199,7 @@ class Front:
             providers=self.providers,
             read_token_keys=lambda: dict(self.token_keys),
             tell=self._tell,
+            probes=lambda: self.probes,
             clock=self.clock,
             chance=SeededChance(),
             crew=SequentialCrew(),

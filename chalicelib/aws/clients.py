@@ -18,9 +18,16 @@ class Clients:
     Requests are built here alone, and tested, so botocore does not validate them once more.
     """
 
-    def __init__(self, region: str | None = None) -> None:
-        self._session = botocore.session.get_session()
+    def __init__(
+        self, region: str | None = None, *, session: Any = None, patience: float | None = None
+    ) -> None:
+        self._session = session or botocore.session.get_session()
         self._region = region
+        self._patience = patience
+
+    def impatient(self, seconds: float) -> "Clients":
+        """Return others, which call once and wait no longer for a connection, nor for an answer."""
+        return Clients(self._region, session=self._session, patience=seconds)
 
     @cached_property
     def dynamodb(self) -> Any:
@@ -67,9 +74,9 @@ class Clients:
             service,
             region_name=self._region,
             config=Config(
-                connect_timeout=CONNECT_TIMEOUT,
-                read_timeout=READ_TIMEOUT,
-                retries={"total_max_attempts": attempts, "mode": "standard"},
+                connect_timeout=self._patience or CONNECT_TIMEOUT,
+                read_timeout=self._patience or READ_TIMEOUT,
+                retries={"total_max_attempts": 1 if self._patience else attempts, "mode": "standard"},
                 max_pool_connections=POOL,
                 parameter_validation=False,
                 tcp_keepalive=True,

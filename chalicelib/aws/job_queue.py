@@ -10,7 +10,6 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.message import Hint, encode
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Message
@@ -57,14 +56,6 @@ class SqsJobQueue:
             logger.warning("a poison message of tier %s could not be put away", tier, exc_info=True)
             return False
         return True
-
-    def ping(self) -> None:
-        """Raise StoreRefused unless every queue answers."""
-        try:
-            for url in (*self._urls.values(), *self._dead_letters.values()):
-                self._client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        except FAILURES as error:
-            raise StoreRefused("A queue does not answer.") from error
 
 
 class SqsInbox:

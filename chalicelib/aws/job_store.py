@@ -184,17 +184,6 @@ class DynamoJobStore(DynamoBatches):
             return False
         return True
 
-    def ping(self) -> None:
-        """Raise StoreRefused unless the tables answer."""
-        nobody = {"id": text("ping")}
-        tables = self._tables
-        names = (tables.jobs, tables.idempotency_keys, tables.queue_controls, tables.rate_limits)
-        keys: dict[str, Any] = {name: {"Keys": [nobody]} for name in names}
-        keys[tables.audit_log] = {"Keys": [nobody | {"day": text("ping")}]}
-        keys[tables.schedules] = {"Keys": [nobody | {"kd": text("ping")}]}
-        keys[tables.endpoints] = {"Keys": [nobody | {"ve": text("ping")}]}
-        read(self._client.batch_get_item, RequestItems=keys)
-
     def _apart(self, job: Job) -> Job:
         """Write a payload that is too large for the record, and return what the record is to be."""
         payload = records.payload_item(job)

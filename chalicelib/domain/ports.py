@@ -254,10 +254,6 @@ class JobStore(Stages, Protocol):
         """
         ...
 
-    def ping(self) -> None:
-        """Raise StoreRefused unless the tables answer."""
-        ...
-
 
 AGENDA_SHARDS = 4  # per tier: spreads an on-sale's writes over the partitions of the index
 
@@ -349,10 +345,6 @@ class JobQueue(Protocol):
 
     def bury(self, tier: Tier, body: str, reason: str) -> bool:
         """Put a poison message in the tier's dead-letter queue; say whether it surely arrived."""
-        ...
-
-    def ping(self) -> None:
-        """Raise StoreRefused unless every queue answers."""
         ...
 
 

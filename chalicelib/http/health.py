@@ -14,7 +14,7 @@ routes = Blueprint(__name__)
 @routes.route("/health", methods=["GET"], content_types=[])
 @view
 def read_health() -> Response:
-    """Ask the tables and every queue: 200, or 503 if one does not answer."""
+    """Ask every table, queue and secret: 200, or 503 if one does not answer that every job needs."""
     return _told(service().watch.health.check())
 
 
@@ -26,31 +26,34 @@ def read_ready() -> Response:
 
 
 def _told(report: Report) -> Response:
-    return reply(200 if report.healthy else 503, report.view())
+    return reply(200 if report.available else 503, report.view())
 
 
 SCHEMAS: Shapes = {
     "Health": record(
         {
-            "status": {"type": "string", "enum": ["ok", "unavailable"]},
+            "status": {"type": "string", "enum": ["ok", "degraded", "unavailable"]},
             "checks": {
                 "type": "object",
                 "additionalProperties": TEXT,
-                "description": "up or down of what is needed; configured or not_configured of each provider.",
+                "description": "By name. up or down of each table/, queue/ and secret/; configured or "
+                "not_configured of each provider/.",
             },
             "timestamp": MOMENT,
         }
     )
 }
 _ANSWERS = {
-    200: Answer("All that is needed answers.", ref("Health")),
-    503: Answer("Something does not answer.", ref("Health"), ("Retry-After",)),
+    200: Answer(
+        "Jobs are accepted and run; degraded: something that not every job needs is down.", ref("Health")
+    ),
+    503: Answer("Something that every job needs does not answer.", ref("Health"), ("Retry-After",)),
 }
 OPERATIONS: Operations = {
     ("GET", "/health"): Operation(
         id="readHealth",
         tag="operations",
-        summary="Ask the tables and every queue",
+        summary="Ask every table, queue and secret",
         who="anyone",
         public=True,
         answers=_ANSWERS,

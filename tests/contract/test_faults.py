@@ -104,7 +104,6 @@ READS: Mapping[str, tuple[str, Callable[[DynamoJobStore], object]]] = {
         lambda store: store.load_payloads([replace(a_job(), payload_apart=True)]),
     ),
     "agenda": ("Query", lambda store: store.agenda(0, Tier.MONEY, until=LATER, limit=10)),
-    "ping": ("BatchGetItem", lambda store: store.ping()),
 }
 
 
@@ -283,7 +282,7 @@ def test_table_that_is_not_there_is_refused_at_once(dynamo: DynamoRecords, wire:
     with pytest.raises(StoreRefused):
         missing.add(a_job())
     with pytest.raises(StoreRefused):
-        missing.ping()
+        missing.load_batch([JobId("job_1")])
     assert wire.calls == ["PutItem", "BatchGetItem"]
     assert DynamoLeases(dynamo.client, "no-controls").take("x", "y", now=START, until=LATER) is False
 
@@ -330,6 +329,4 @@ def test_dead_queue_takes_nothing_and_says_so() -> None:
     assert queue.send(messages(1)) == [False]
     assert queue.bury(Tier.MONEY, "x", "y") is False
     SqsInbox(made, f"{GONE}/q").postpone({"handle": timedelta(seconds=1)})
-    with pytest.raises(StoreRefused):
-        queue.ping()
     made.close()

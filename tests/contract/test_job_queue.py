@@ -135,7 +135,3 @@ def test_group_of_any_venue_is_one_that_sqs_takes() -> None:
     assert all(0 < len(group) <= 128 and legal.issuperset(group) for group in groups)
     assert len(set(groups)) == len(venues)
     assert (groups[0], groups[7]) == (venues[0], venues[7])
-
-
-def test_queues_answer(queues: Queues) -> None:
-    queues.queue.ping()

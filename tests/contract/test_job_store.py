@@ -345,7 +345,3 @@ def test_agenda_gives_the_earliest_first_and_no_more_than_asked_for(records: Rec
         for shard in range(AGENDA_SHARDS)
     ]
     assert sum(len(shard) for shard in shards) == len(set().union(*shards)) == 40
-
-
-def test_tables_answer(records: Records) -> None:
-    records.store.ping()

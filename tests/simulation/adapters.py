@@ -193,9 +193,6 @@ class SimStore(Stormy):
     def save_controls(self, controls: Controls, entry: Entry) -> bool:
         return self._single("save_controls", lambda: self._memory.save_controls(controls, entry))
 
-    def ping(self) -> None:
-        self._read("ping", lambda: None)
-
 
 class SimIndex:
     """The indexes over the jobs as one process sees them: they lag behind the records."""
@@ -417,9 +414,6 @@ class SimQueue:
         self._process.before("bury")
         self._queues.dead.append(body)
         return not self._process.world.strikes("lose")
-
-    def ping(self) -> None:
-        pass
 
 
 class SimEndpoints(Stormy):

@@ -16,6 +16,18 @@ def test_client_waits_and_tries_as_its_service_allows(service: str, attempts: in
     client.close()
 
 
+def test_an_impatient_client_calls_once_and_gives_up_soon() -> None:
+    patient = Clients("eu-central-1")
+    client = patient.impatient(0.5).sqs
+    config = client.meta.config
+
+    assert (config.connect_timeout, config.read_timeout) == (0.5, 0.5)
+    assert config.retries["total_max_attempts"] == 1
+    assert client is not patient.sqs
+    client.close()
+    patient.sqs.close()
+
+
 def test_client_is_made_once() -> None:
     clients = Clients("eu-central-1")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app import app
+from tests.template import template
 
 ROOT = Path(__file__).parents[2]
 CONFIG = json.loads((ROOT / ".chalice" / "config.json").read_text())
@@ -170,3 +171,13 @@ def test_only_the_cleanup_may_delete_audit_entries_and_reach_the_archive() -> No
 def test_alerts_are_published_on_their_own_topic_alone(function: str) -> None:
     [publishes] = [each for each in statements(function) if "sns:Publish" in each["Action"]]
     assert resources(publishes) == [json.dumps({"Ref": "AlertTopic"})]
+
+
+def test_the_api_may_ask_each_table_and_queue_whether_it_answers() -> None:
+    asks = {"dynamodb:BatchGetItem": "AWS::DynamoDB::Table", "sqs:GetQueueAttributes": "AWS::SQS::Queue"}
+    for action, kind in asks.items():
+        there = {name for name, each in template()["Resources"].items() if each["Type"] == kind}
+        asked = {
+            about for each in statements("api_handler") if action in each["Action"] for about in resources(each)
+        }
+        assert asked == {json.dumps({"Fn::GetAtt": [name, "Arn"]}) for name in there}
