@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.policies import Tier
-from chalicelib.domain.tally import BEYOND, BUCKETS, RESULTS, Measure
+from chalicelib.domain.tally import BEYOND, BUCKETS, RESULTS, Measure, Name
 from chalicelib.service.figures import Snapshot
 
 if TYPE_CHECKING:
@@ -69,9 +69,12 @@ class Collector:
             "Jobs that ended, by how; what operators ended by hand is not counted.",
             labels=["queue_name", "job_type", "result"],
         )
-        for name, count in self.seen.series.totals.items():
-            if name.measure in RESULTS:
-                told.add_metric([self._queue_of(name.job_type), name.job_type, name.measure.value], count)
+        totals = self.seen.series.totals
+        counted = {name: count for name, count in totals.items() if name.measure in RESULTS}
+        # Prometheus sees no increase from nothing to one, so there is a nought from the first.
+        noughts = {Name(result, kind): 0 for kind in self.seen.tiers for result in RESULTS}
+        for name, count in {**noughts, **counted}.items():
+            told.add_metric([self._queue_of(name.job_type), name.job_type, name.measure.value], count)
         return told
 
     def _durations(self) -> "Metric":
