@@ -33,6 +33,7 @@ from chalicelib.http import (
     venues,
 )
 from chalicelib.http.cors import answer_preflights, cors
+from chalicelib.http.traffic import counted
 from chalicelib.http.views import one_shape
 from chalicelib.wiring import service
 from chalicelib.worker import Worker, consume, discreet
@@ -40,6 +41,7 @@ from chalicelib.worker import Worker, consume, discreet
 BATCH = 10
 
 app = Chalice(app_name="queue-service", configure_logs=False)
+app.register_middleware(counted, "http")
 app.register_middleware(cors, "http")
 app.register_middleware(one_shape, "http")
 app.register_blueprint(jobs.routes, url_prefix="/v1")

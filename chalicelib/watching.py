@@ -12,6 +12,7 @@ from chalicelib.service.figures import Figures
 from chalicelib.service.health import Health
 from chalicelib.service.monitor import Monitor
 from chalicelib.service.queues import Queues
+from chalicelib.service.traffic import Traffic
 from chalicelib.settings import Settings
 
 
@@ -25,6 +26,7 @@ class Watch:
     health: Health
     monitor: Monitor
     alerts: Alerts
+    traffic: Traffic
 
 
 def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) -> Watch:
@@ -62,6 +64,9 @@ def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) 
             chance=adapters.chance,
             journal=adapters.journal,
             base_url=settings.public_base_url,
+        ),
+        traffic=Traffic(
+            adapters.metrics, clock=adapters.clock, chance=adapters.chance, journal=adapters.journal
         ),
     )
 

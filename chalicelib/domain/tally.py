@@ -1,7 +1,8 @@
 """Counting: what a batch's saved changes add to the counters of a minute, and how minutes add up. Pure.
 
-Counted is what consumers do. What an operator ends by hand is not: it stands in the audit log. A count may be
-short by a batch whose consumer died between its last save and its counting, so all of them are approximate.
+Counted is what consumers do, and what the API answers. What an operator ends by hand is not: it stands in the
+audit log. A count may be short by a batch whose consumer died between its last save and its counting, or by
+what a container of the API had not yet written when it was recycled, so all of them are approximate.
 """
 
 from collections import Counter
@@ -17,7 +18,8 @@ from chalicelib.domain.policies import Tier
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 MINUTES_KEPT, HOURS_KEPT = 60, 24
-BUCKETS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds; the upper bounds of the histogram
+BUCKETS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds; the upper bounds of attempts' histogram
+HTTP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 5.0)  # of requests'; each is a counter of its own for every route
 BEYOND = "inf"
 
 
@@ -33,6 +35,9 @@ class Measure(StrEnum):
     TOOK = "took"  # attempts, by the bucket of their duration
     MILLISECONDS = "ms"  # that attempts took in all
     ALERTED = "alerted"  # no job's: notices of an alert's type, by severity and channel
+    ANSWERED = "http"  # no job's: requests of a method and route, by status
+    ANSWERED_IN = "http_in"  # the same, by the bucket of their duration
+    ANSWERING = "http_ms"  # milliseconds that they took in all
 
 
 RESULTS = (Measure.SUCCESS, Measure.FAILURE, Measure.REFUSED)
@@ -40,23 +45,24 @@ RESULTS = (Measure.SUCCESS, Measure.FAILURE, Measure.REFUSED)
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The name of one counter; `bucket` is the upper bound of durations, in seconds.
+    """The name of one counter: `subject` is a job type, and `part` the upper bound of durations, in seconds.
 
-    Of notices `job_type` is the alert's type, and `bucket` its severity and channel: `critical#sms`.
+    Of notices the subject is the alert's type, and the part its severity and channel: `critical#sms`. Of
+    requests it is method and route, `POST /v1/jobs`, and the part a status or an upper bound.
     """
 
     measure: Measure
-    job_type: str
-    bucket: str | None = None
+    subject: str
+    part: str | None = None
 
     def __str__(self) -> str:
-        return "|".join(filter(None, (self.measure, self.job_type, self.bucket)))
+        return "|".join(filter(None, (self.measure, self.subject, self.part)))
 
     @classmethod
     def of(cls, text: str) -> "Name":
         """Read a name; raises ValueError."""
-        measure, job_type, *rest = text.split("|")
-        return cls(Measure(measure), job_type, *rest)
+        measure, subject, *rest = text.split("|")
+        return cls(Measure(measure), subject, *rest)
 
 
 Counts = Mapping[Name, int]
@@ -99,10 +105,20 @@ def _result(job: Job) -> Measure:
     return Measure.REFUSED if job.reason is Reason.REFUSED else Measure.FAILURE
 
 
-def bucket_of(took: timedelta) -> str:
+def answered(method: str, route: str, status: int, took: timedelta) -> Counts:
+    """Count one request; `route` is a pattern, never the path that was asked for."""
+    asked = f"{method} {route}"
+    return {
+        Name(Measure.ANSWERED, asked, str(status)): 1,
+        Name(Measure.ANSWERED_IN, asked, bucket_of(took, HTTP_BUCKETS)): 1,
+        Name(Measure.ANSWERING, asked): took // timedelta(milliseconds=1),
+    }
+
+
+def bucket_of(took: timedelta, bounds: Sequence[float] = BUCKETS) -> str:
     """Return the bucket of a duration: the least bound that is not below it."""
     seconds = took / timedelta(seconds=1)
-    return next((f"{bound:g}" for bound in BUCKETS if seconds <= bound), BEYOND)
+    return next((f"{bound:g}" for bound in bounds if seconds <= bound), BEYOND)
 
 
 def minute_of(moment: datetime) -> datetime:
@@ -170,11 +186,11 @@ def folded(series: Series, counts: Counts, depths: Mapping[Tier, Depths], tiers:
     of_minute = {
         tier: replace(_flow(tier, counts, tiers), depths=depths.get(tier))
         for tier in Tier
-        if tier in depths or any(tiers.get(name.job_type) is tier for name in counts)
+        if tier in depths or any(tiers.get(name.subject) is tier for name in counts)
     }
     minutes = {**series.minutes, minute: of_minute} if of_minute else series.minutes
     before = series.hours.get(hour, {})
-    kinds = {name.job_type for name in counts if name.measure in RESULTS}
+    kinds = {name.subject for name in counts if name.measure in RESULTS}
     of_hour = {**before, **{kind: _results(before.get(kind, Results()), kind, counts) for kind in kinds}}
     hours = {**series.hours, hour: of_hour} if of_hour else series.hours
     return Series(
@@ -189,7 +205,7 @@ def folded(series: Series, counts: Counts, depths: Mapping[Tier, Depths], tiers:
 def _flow(tier: Tier, counts: Counts, tiers: Mapping[str, Tier]) -> Flow:
     sums: Counter[Measure] = Counter()
     for name, count in counts.items():
-        if tiers.get(name.job_type) is tier:
+        if tiers.get(name.subject) is tier:
             sums[name.measure] += count
     return Flow(
         begun=sums[Measure.BEGUN],

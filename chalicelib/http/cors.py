@@ -19,7 +19,7 @@ KEPT_SECONDS = "7200"  # more than any browser keeps a preflight for
 
 
 def cors(request: Request, get_response: Callable[[Request], Response]) -> Response:
-    """Let pages of the allowed origins read an answer; a middleware, and the outermost one."""
+    """Let pages of the allowed origins read an answer; a middleware, outside of what shapes it."""
     response = get_response(request)
     origins = _origins()
     if not origins:

@@ -1,20 +1,19 @@
 """The figures as Prometheus reads them. The client library renders; it is imported by whoever asks for them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.policies import Tier
-from chalicelib.domain.tally import BEYOND, BUCKETS, RESULTS, Measure, Name
+from chalicelib.domain.tally import BEYOND, BUCKETS, HTTP_BUCKETS, RESULTS, Measure, Name
 from chalicelib.service.figures import Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-BOUNDS = tuple(f"{bound:g}" for bound in BUCKETS)
 STATUS = {"queued": "waiting", "running": "active"}  # our states, by what the queues count of them
 
 
@@ -31,6 +30,7 @@ class Collector:
         yield self._results()
         yield self._durations()
         yield self._alerts()
+        yield from self._requests()
         yield from self._limits()
 
     def _depths(self) -> "Metric":
@@ -74,7 +74,7 @@ class Collector:
         # Prometheus sees no increase from nothing to one, so there is a nought from the first.
         noughts = {Name(result, kind): 0 for kind in self.seen.tiers for result in RESULTS}
         for name, count in {**noughts, **counted}.items():
-            told.add_metric([self._queue_of(name.job_type), name.job_type, name.measure.value], count)
+            told.add_metric([self._queue_of(name.subject), name.subject, name.measure.value], count)
         return told
 
     def _durations(self) -> "Metric":
@@ -85,17 +85,42 @@ class Collector:
             "Attempts, by how long each took from its claim to its end.",
             labels=["queue_name", "job_type"],
         )
-        counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        taken: dict[str, int] = {}
-        for name, count in self.seen.series.totals.items():
-            if name.measure is Measure.TOOK and name.bucket is not None:
-                counts[name.job_type][name.bucket] = count
-            elif name.measure is Measure.MILLISECONDS:
-                taken[name.job_type] = count
-        for kind, by_bucket in counts.items():
-            labels = [self._queue_of(kind), kind]
-            told.add_metric(labels, _cumulated(by_bucket), taken.get(kind, 0) / 1000)
+        for kind, buckets, seconds in self._spreads(Measure.TOOK, Measure.MILLISECONDS, BUCKETS):
+            told.add_metric([self._queue_of(kind), kind], buckets, seconds)
         return told
+
+    def _requests(self) -> "Iterable[Metric]":
+        from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+        answered = CounterMetricFamily(
+            "http_requests",
+            "Requests that were answered: approximate, and some minutes old.",
+            labels=["route", "method", "status"],
+        )
+        for name, count in self.seen.series.totals.items():
+            if name.measure is Measure.ANSWERED and name.part is not None:
+                answered.add_metric([*_asked(name.subject), name.part], count)
+        took = HistogramMetricFamily(
+            "http_request_duration_seconds",
+            "Requests, by how long each took in the function that answered it.",
+            labels=["route", "method"],
+        )
+        for asked, buckets, seconds in self._spreads(Measure.ANSWERED_IN, Measure.ANSWERING, HTTP_BUCKETS):
+            took.add_metric(_asked(asked), buckets, seconds)
+        yield answered
+        yield took
+
+    def _spreads(
+        self, within: Measure, took: Measure, bounds: Sequence[float]
+    ) -> "Iterable[tuple[str, list[tuple[str, float]], float]]":
+        """Return of each subject how many took no more than each bound, and the seconds of all of them."""
+        counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        totals = self.seen.series.totals
+        for name, count in totals.items():
+            if name.measure is within and name.part is not None:
+                counts[name.subject][name.part] = count
+        for subject, by_bucket in counts.items():
+            yield subject, _cumulated(by_bucket, bounds), totals.get(Name(took, subject), 0) / 1000
 
     def _alerts(self) -> "Metric":
         from prometheus_client.core import CounterMetricFamily
@@ -104,9 +129,9 @@ class Collector:
             "alerts_sent", "Notices of alerts that were sent.", labels=["severity", "type", "channel"]
         )
         for name, count in self.seen.series.totals.items():
-            if name.measure is Measure.ALERTED and name.bucket is not None:
-                severity, channel = name.bucket.split("#")
-                told.add_metric([severity, name.job_type, channel], count)
+            if name.measure is Measure.ALERTED and name.part is not None:
+                severity, channel = name.part.split("#")
+                told.add_metric([severity, name.subject, channel], count)
         return told
 
     def _limits(self) -> "Iterable[Metric]":
@@ -141,10 +166,16 @@ def rendered(seen: Snapshot) -> str:
     return generate_latest(Collector(seen)).decode()
 
 
-def _cumulated(by_bucket: Mapping[str, int]) -> list[tuple[str, float]]:
+def _asked(subject: str) -> list[str]:
+    """Return route and method of what was asked for."""
+    method, _, route = subject.partition(" ")
+    return [route, method]
+
+
+def _cumulated(by_bucket: Mapping[str, int], bounds: Sequence[float]) -> list[tuple[str, float]]:
     told: list[tuple[str, float]] = []
     total = 0
-    for bound in BOUNDS:
-        total += by_bucket.get(bound, 0)
-        told.append((f"{float(bound)}", total))
+    for bound in bounds:
+        total += by_bucket.get(f"{bound:g}", 0)
+        told.append((f"{bound}", total))
     return [*told, ("+Inf", total + by_bucket.get(BEYOND, 0))]

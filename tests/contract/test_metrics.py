@@ -9,6 +9,7 @@ import pytest
 from chalicelib.aws.metrics_store import SHARDS, DynamoMetrics
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.tally import Depths, Flow, Measure, Metrics, Name, Results, Series
+from chalicelib.service.traffic import MOST_NAMES
 from tests.contract.backends import DynamoRecords, Faults
 from tests.contract.conftest import REAL
 from tests.fakes import START
@@ -45,6 +46,13 @@ def test_many_consumers_at_once_lose_no_count(metrics: Metrics) -> None:
     for thread in threads:
         thread.join()
     assert metrics.minute(START) == {PAID: 40}
+
+
+def test_as_many_routes_as_the_api_writes_at_once_are_taken_in_one_write(metrics: Metrics) -> None:
+    routes = [f"POST /v1/endpoints/{{endpoint_id}}/rotate-secret/{n}" for n in range(MOST_NAMES)]
+    counts = {Name(Measure.ANSWERED, route, "201"): 1 for route in routes}
+    assert metrics.add(counts, at=START, spread=0.5)
+    assert metrics.minute(START) == counts
 
 
 def test_there_is_no_series_until_one_is_saved_and_then_it_is_read_as_it_was(metrics: Metrics) -> None:

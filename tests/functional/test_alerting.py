@@ -352,6 +352,6 @@ def test_what_was_sent_is_counted_by_type_severity_and_channel(watch: Watch) -> 
     wait(watch, Tier.MONEY, 51)
     later(watch, 2 * MINUTE)
     sent = {
-        name.bucket: count for name, count in watch.series.totals.items() if name.measure is Measure.ALERTED
+        name.part: count for name, count in watch.series.totals.items() if name.measure is Measure.ALERTED
     }
     assert sent == {f"critical#{channel}": 1 for channel in Channel}
