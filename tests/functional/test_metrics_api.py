@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from chalicelib import wiring
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.policies import Tier
-from chalicelib.domain.tally import Depths, Flow, Measure, Name, Results, Series
+from chalicelib.domain.tally import Depths, Flow, Measure, Name, Results, Series, answered
 from chalicelib.http.prometheus import CONTENT_TYPE
 from tests.fakes import START
 from tests.front import Front
@@ -34,6 +34,8 @@ def counted() -> Series:
             Name(Measure.TOOK, PAYMENT, "inf"): 1,
             Name(Measure.MILLISECONDS, PAYMENT): 12_345,
             Name(Measure.ALERTED, "queue_age", "critical#phone"): 3,
+            **answered("POST", "/v1/jobs", 201, timedelta(seconds=0.1)),
+            **answered("POST", "/v1/jobs/batch", 503, timedelta(seconds=9)),
         },
         minutes={
             START - n * MINUTE: {Tier.MONEY: Flow(depths=Depths(10 * n, n))} if n > 10 else flow

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from chalice.app import Request, Response
 
 from app import app
 from chalicelib import wiring
@@ -12,6 +13,7 @@ from chalicelib.aws.metrics_store import _item
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.tally import BEYOND, HTTP_BUCKETS, Measure, Name, Series, folded
 from chalicelib.http.docs import CHAPTERS
+from chalicelib.http.traffic import counted
 from chalicelib.service.traffic import LEAST, MOST_NAMES, NEVER_LATER, WRITTEN_AFTER, Traffic
 from tests.contract.sizes import size
 from tests.fakes import START, ListJournal, ManualClock, SeededChance
@@ -104,7 +106,8 @@ def test_what_no_route_knows_makes_no_names_of_its_own(front: Front) -> None:
         "body": None,
     }
     for method, route in (("BREW", "/v1/jobs"), ("GET", "/v1/secret-of-a-person"), ("OPTIONS", "/v1/jobs")):
-        app({**asked, "requestContext": {"httpMethod": method, "resourcePath": route}}, None)
+        request = Request({**asked, "requestContext": {"httpMethod": method, "resourcePath": route}})
+        counted(request, lambda _: Response("", status_code=404))
     app({"requestContext": {}}, None)
     front.clock.advance(NEVER_LATER)
     submit(front, 1)

@@ -27,6 +27,7 @@ STRIPE, SES = {"secretsmanager:GetSecretValue"}, {"ses:SendEmail", "ses:SendRawE
 BUS, TWILIO = {"events:PutEvents"}, {"secretsmanager:GetSecretValue"}
 ENDPOINTS = {"dynamodb:GetItem", "dynamodb:PutItem"}
 NOTICES = json.dumps({"Fn::GetAtt": ["BackgroundQueue", "Arn"]})  # where the jobs go that tell of ends
+COUNTING = ("api_handler", "consume_", "monitor")
 MAY: dict[str, set[str]] = {
     "api_handler": {
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:UpdateItem"),
@@ -103,6 +104,13 @@ def test_no_right_is_without_bounds(function: str) -> None:
         assert statement["Effect"] == "Allow"
         assert not any("*" in action for action in statement["Action"])
         assert '"*"' not in resources(statement) or set(statement["Action"]) <= UNBOUNDED
+
+
+@pytest.mark.parametrize("function", sorted(name for name in FUNCTIONS if name.startswith(COUNTING)))
+def test_who_counts_may_add_to_the_counters(function: str) -> None:
+    table = json.dumps({"Fn::GetAtt": ["QueueMetricsTable", "Arn"]})
+    may = {action for each in statements(function) if table in resources(each) for action in each["Action"]}
+    assert "dynamodb:UpdateItem" in may
 
 
 @pytest.mark.parametrize("function", ["api_handler", "dispatch"])
