@@ -24,6 +24,7 @@ from local.rest import Client
 from local.sessions import session
 from local.stack import create_stack
 from tests.acceptance.works import TIMING
+from tests.e2e.prometheus import RunningPrometheus
 from tests.e2e.stacks import PATIENCE, RunningStack, await_state
 from tests.e2e.test_front_door import PAYMENT
 from tests.front import Front, claims, sign
@@ -41,6 +42,10 @@ MAIL: dict[str, Any] = {
         "data": {"orderId": "order-1", "eventName": "Night", "total": "45.00 EUR"},
     },
 }
+# Counted by the time that the last test looks: a minute is added up twenty seconds after its end.
+ORDER = {"type": "order.fulfill", "data": {"orderId": "order-1"}}
+COUNTED_WITHIN = 90.0  # seconds
+SCRAPER = "what the tests' Prometheus shows at the door"
 NEEDED = ("curl", "jq", "openssl", "timeout")
 
 
@@ -411,7 +416,11 @@ def await_that(holds: Callable[[], bool]) -> None:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     timing = json.dumps({**json.loads(TIMING), "hold_by_visibility": 2})
     place = tmp_path_factory.mktemp("stack")
-    with RunningStack(place, PERSIST="0", SCHEDULE_SECONDS="1", QUEUE_TIMING=timing) as running:
+    with RunningStack(
+        place, PERSIST="0", SCHEDULE_SECONDS="1", QUEUE_TIMING=timing, METRICS_TOKEN=SCRAPER
+    ) as running:
+        with closing(running.client()) as client:
+            assert client.post("/v1/jobs", ORDER).status == 201
         yield running
 
 
@@ -492,3 +501,14 @@ def test_the_commands_do_what_the_runbook_says(
             assert place == len(blocks), f"The scene ends before this block:\n{blocks[place]}"
             return
     pytest.fail("The scene waits for a block that the runbook does not have.")
+
+
+def test_a_prometheus_scrapes_the_stack_and_knows_how_a_job_ended(stack: RunningStack, tmp_path: Path) -> None:
+    """It stands here because the stack has run for long enough to have counted."""
+    fulfilled = 'sum(job_results_total{queue_name="money-queue",job_type="order.fulfill",result="success"})'
+    end = time.monotonic() + COUNTED_WITHIN
+    with RunningPrometheus(tmp_path / "prometheus", stack.endpoints["api"], SCRAPER) as prometheus:
+        while prometheus.value(fulfilled) != 1:
+            assert time.monotonic() < end, prometheus.value(fulfilled)
+            time.sleep(0.2)
+        assert prometheus.value('min(up{job="queue-service"})') == 1

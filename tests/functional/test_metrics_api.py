@@ -159,6 +159,8 @@ class TestPrometheus:
         of = ("job_type=payment.process", "queue_name=money-queue")
         assert read["job_results_total", *of, "result=success"] == 40
         assert read["job_results_total", *of, "result=failure"] == 10
+        none_yet = ("job_type=ticket.mint", "queue_name=money-queue")
+        assert read["job_results_total", *none_yet, "result=failure"] == 0, "or the first would be no increase"
         refused = ("job_type=email.send", "queue_name=communication-queue", "result=refused")
         assert read["job_results_total", *refused] == 7
         assert read["queue_depth", "queue_name=money-queue", "status=queued"] == 30
