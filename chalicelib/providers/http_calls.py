@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.errors import Ambiguous, NotSent, ProviderError, StoreError
 from chalicelib.domain.ports import Clock
+from chalicelib.providers.cut_off import cut_off
 
 if TYPE_CHECKING:
     import urllib3
@@ -82,6 +83,8 @@ class Line:
     ) -> None:
         import urllib3
 
+        from chalicelib.providers.bounded_pools import bound
+
         self._vendor = vendor
         self._clock = clock
         self._call_seconds = call_seconds
@@ -92,6 +95,7 @@ class Line:
             retries=False,
             timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, call_seconds), total=call_seconds),
         )
+        bound(self._pool)
 
     def close(self) -> None:
         """Close the connections."""
@@ -117,18 +121,16 @@ class Line:
         if now - self._used_at > IDLE_FOR:
             self._pool.clear()
         self._used_at = now
-        end = time.monotonic() + self._call_seconds
-        try:
-            response = self._pool.request(
-                method, url, body=body, headers=headers, redirect=False, preload_content=False
-            )
+        with cut_off(time.monotonic() + self._call_seconds) as cut:
             try:
-                content = _read(response, end)
-            finally:
-                # A connection on which some of the answer is left is of no more use.
-                response.close() if response.length_remaining else response.release_conn()
-        except urllib3.exceptions.HTTPError as error:
-            raise _broken(error, self._vendor) from error
+                response = self._pool.request(
+                    method, url, body=body, headers=headers, redirect=False, preload_content=False
+                )
+                content = _read(response)
+            except urllib3.exceptions.HTTPError as error:
+                raise _broken(error, self._vendor, late=cut.over) from error
+        if cut.over:  # an answer that was cut off may read as if it had ended
+            raise _late(self._vendor)
         return Reply(response.status, response.headers, content)
 
 
@@ -140,22 +142,18 @@ def read_anew(token: Callable[[bool], str]) -> None:
         return  # the next attempt shows what becomes of the old one
 
 
-def _read(response: "urllib3.BaseHTTPResponse", end: float) -> bytes:
-    """Read an answer up to its bound, in what time is left of the call."""
-    import urllib3
-
+def _read(response: "urllib3.BaseHTTPResponse") -> bytes:
+    """Read an answer up to its bound, and give its connection back if nothing of the answer is left on it."""
     content = b""
-    while len(content) < MOST_BYTES:
-        if time.monotonic() > end:
-            raise urllib3.exceptions.ReadTimeoutError(None, "", "The answer took too long.")  # type: ignore[arg-type] # no pool is at hand, and none is asked for
-        chunk = response.read1(8192)
-        if not chunk:
-            break
-        content += chunk
+    try:
+        content = response.read(MOST_BYTES)
+    finally:
+        whole = len(content) < MOST_BYTES and not response.length_remaining
+        response.release_conn() if whole else response.close()
     return content
 
 
-def _broken(error: Exception, vendor: str) -> ProviderError:
+def _broken(error: Exception, vendor: str, *, late: bool) -> ProviderError:
     """Translate a call without an answer: NotSent only where the connection never came about."""
     from urllib3 import exceptions
 
@@ -163,6 +161,10 @@ def _broken(error: Exception, vendor: str) -> ProviderError:
         return NotSent("connection_failed", f"No connection to {vendor} came about.")
     if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return NotSent("certificate_refused", f"The certificate of {vendor} does not hold.")
-    if isinstance(error, exceptions.TimeoutError):
-        return Ambiguous("provider_timeout", f"The answer of {vendor} did not come in time.")
+    if late or isinstance(error, exceptions.TimeoutError):
+        return _late(vendor)
     return Ambiguous("connection_broken", f"The connection to {vendor} broke before it answered.")
+
+
+def _late(vendor: str) -> ProviderError:
+    return Ambiguous("provider_timeout", f"The answer of {vendor} did not come in time.")

@@ -10,15 +10,17 @@ has all of it: its words quote ids, addresses and card data, and would stand in 
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent, ProviderError, TurnedAway
 from chalicelib.domain.job import JobId
 from chalicelib.domain.ports import Clock
 from chalicelib.domain.providers import Money
+from chalicelib.providers.cut_off import cut_off
 from chalicelib.providers.http_calls import read_anew
 
 if TYPE_CHECKING:
@@ -89,11 +91,16 @@ class StripeAccount:
         import stripe
         from urllib3 import Timeout
 
+        from chalicelib.providers.bounded_pools import bound
+
         self._token = token
         self._clock = clock
         # One session for all threads: the SDK's own is one per thread, and a batch's threads are new ones.
         self._session = requests.Session()
         self._session.trust_env = False  # a .netrc would replace our Authorization
+        for scheme in ("http://", "https://"):
+            bound(cast(Any, self._session.get_adapter(scheme)).poolmanager)
+        self._call_seconds = call_seconds
         timeout: Any = Timeout(connect=CONNECT_SECONDS, total=call_seconds)
         addresses: Any = {"api": api_base} if api_base else {}
         stripe.enable_telemetry = False
@@ -144,12 +151,16 @@ class StripeAccount:
             raise NotSent("no_time_left", "The invocation ends too soon for a call to Stripe.")
         import stripe
 
-        try:
-            return call(options)
-        except stripe.StripeError as error:
-            if error.http_status == UNAUTHENTICATED:
-                read_anew(self._token)
-            raise _translate(error) from error
+        with cut_off(time.monotonic() + self._call_seconds) as cut:
+            try:
+                return call(options)
+            except stripe.StripeError as error:
+                if error.http_status == UNAUTHENTICATED:
+                    read_anew(self._token)
+                told = _translate(error)
+                if cut.over and not isinstance(told, NotSent):
+                    told = _late()  # of an answer that was cut off even the status may lack what explains it
+                raise told from error
 
 
 def to_stripe(money: Money) -> int:
@@ -218,8 +229,12 @@ def _broken(error: "stripe.APIConnectionError") -> ProviderError:
     if isinstance(cause, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(cause):
         return NotSent("certificate_refused", "Stripe's certificate does not hold.")
     if isinstance(cause, requests.Timeout):
-        return Ambiguous("provider_timeout", "Stripe did not answer in time.")
+        return _late()
     return Ambiguous("connection_broken", "The connection to Stripe broke before it answered.")
+
+
+def _late() -> ProviderError:
+    return Ambiguous("provider_timeout", "Stripe did not answer in time.")
 
 
 def _handle_of(error: "stripe.StripeError") -> str | None:

@@ -10,7 +10,6 @@ import http.client
 import re
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from chalicelib.domain.endpoint import LOOPBACK_HOSTS, is_hook_url
 from chalicelib.domain.errors import Ambiguous, Declined, NotSent
 from chalicelib.domain.ports import Clock
 from chalicelib.domain.providers import Hook, HookAnswer
+from chalicelib.providers.cut_off import cut_off
 from chalicelib.providers.http_calls import CALL_SECONDS, CALL_TIME, CONNECT_SECONDS, MOST_BYTES, Reply
 
 if TYPE_CHECKING:
@@ -91,22 +91,17 @@ class WebhookSender:
         parts = urlsplit(url)
         host, secure = parts.hostname or "", parts.scheme == "https"
         raw = self._pinned(url, end)
-        # It shares the connection whatever TLS makes of the other, so it can end it from another thread.
-        spare = raw.dup()
-        cut = threading.Timer(max(end - time.monotonic(), 0), _shut, [spare])
-        cut.start()
         connection = http.client.HTTPConnection(host, parts.port)
-        try:
-            connection.sock = raw
-            if secure:
-                connection.sock = self._wrapped(raw, host, end)
-            yield connection
-        finally:
-            cut.cancel()
-            cut.join()
-            connection.close()
-            raw.close()
-            spare.close()
+        with cut_off(end) as cut:
+            try:
+                cut.hold(raw)
+                connection.sock = raw
+                if secure:
+                    connection.sock = self._wrapped(raw, host, end)
+                yield connection
+            finally:
+                connection.close()
+                raw.close()
 
     def _pinned(self, url: str, end: float) -> socket.socket:
         """Resolve a host once, judge every address of it, and connect to one of those."""
@@ -206,10 +201,3 @@ def _exchange(
 def _left(end: float, most: float) -> float:
     """Return the seconds that are left, some at least and `most` at most."""
     return min(max(end - time.monotonic(), 0.01), most)
-
-
-def _shut(sock: socket.socket) -> None:
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it has ended by itself

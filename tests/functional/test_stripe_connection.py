@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_name_that_does_not_resolve_is_not_sent() -> None:
 
 def test_certificate_that_does_not_hold_is_not_sent(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_self_signed(tmp_path))
+    context.load_cert_chain(self_signed(tmp_path))
 
     def talk(connection: socket.socket) -> None:
         with pytest.raises(ssl.SSLError), context.wrap_socket(connection, server_side=True) as wrapped:
@@ -157,7 +158,7 @@ def test_no_netrc_takes_the_place_of_our_key(
         assert create(payments).status == "succeeded"
 
 
-def _self_signed(directory: Path) -> Path:
+def self_signed(directory: Path) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -169,6 +170,7 @@ def _self_signed(directory: Path) -> Path:
         .serial_number(1)
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
