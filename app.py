@@ -19,6 +19,7 @@ from chalicelib.http import (
     callbacks_stripe,
     callbacks_twilio,
     control,
+    dashboard,
     dead_letters,
     docs,
     endpoints,
@@ -65,6 +66,7 @@ app.register_blueprint(metrics.at_the_root)
 app.register_blueprint(venues.routes, url_prefix="/v1")
 app.register_blueprint(health.routes)
 app.register_blueprint(docs.routes)
+app.register_blueprint(dashboard.routes)
 answer_preflights(app)  # after the last route
 
 

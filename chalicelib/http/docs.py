@@ -3,9 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
-from chalice.app import Blueprint, Request, Response
+from chalice.app import Blueprint, Response
 
 from chalicelib.domain.jobtype import JobType
 from chalicelib.http import (
@@ -18,6 +17,7 @@ from chalicelib.http import (
     callbacks_stripe,
     callbacks_twilio,
     control,
+    dashboard,
     dead_letters,
     endpoints,
     health,
@@ -33,20 +33,13 @@ from chalicelib.http import (
 from chalicelib.http.openapi import describe
 from chalicelib.http.operations import Answer, Operation, Operations, Shapes
 from chalicelib.http.page import POLICY, page
+from chalicelib.http.texts import UNCHANGED, Text, answer
 from chalicelib.http.views import view
 from chalicelib.wiring import Service, service
 
 routes = Blueprint(__name__)
 
 KEPT_FOR = "public, max-age=300"
-
-
-class Text:
-    """A text as it is answered, and its version."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.etag = f'"{sha256(text.encode()).hexdigest()[:32]}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +79,7 @@ def described(types: Mapping[str, JobType], server: str | None) -> Described:
 def read_openapi() -> Response:
     """Return the OpenAPI document."""
     made = _once.of(service())
-    return _answer(routes.current_request, made.json, {"Content-Type": "application/json"})
+    return answer(routes.current_request, made.json, {"Content-Type": "application/json"}, kept=KEPT_FOR)
 
 
 @routes.route("/docs", methods=["GET"], content_types=[])
@@ -96,14 +89,7 @@ def read_docs() -> Response:
     made = _once.of(service())
     headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
     headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-    return _answer(routes.current_request, made.html, headers)
-
-
-def _answer(request: Request, made: Text, headers: Mapping[str, str]) -> Response:
-    kept: dict[str, str | list[str]] = {"ETag": made.etag, "Cache-Control": KEPT_FOR}
-    if made.etag in request.headers.get("If-None-Match", ""):
-        return Response("", headers=kept, status_code=304)
-    return Response(made.text, headers={**headers, **kept})
+    return answer(routes.current_request, made.html, headers, kept=KEPT_FOR)
 
 
 OPERATIONS: Operations = {
@@ -115,7 +101,7 @@ OPERATIONS: Operations = {
         public=True,
         answers={
             200: Answer("The document.", {"type": "object"}, ("ETag",)),
-            304: Answer("It is what If-None-Match names.", None, ("ETag",)),
+            304: UNCHANGED,
         },
     ),
     ("GET", "/docs"): Operation(
@@ -126,7 +112,7 @@ OPERATIONS: Operations = {
         public=True,
         answers={
             200: Answer("The page.", {"type": "string"}, ("ETag",), media="text/html"),
-            304: Answer("It is what If-None-Match names.", None, ("ETag",)),
+            304: UNCHANGED,
         },
     ),
 }
@@ -151,5 +137,6 @@ CHAPTERS: Sequence[tuple[Operations, Shapes]] = (
     (metrics.OPERATIONS, metrics.SCHEMAS),
     (venues.OPERATIONS, venues.SCHEMAS),
     (health.OPERATIONS, health.SCHEMAS),
+    (dashboard.OPERATIONS, {}),
     (OPERATIONS, {}),
 )

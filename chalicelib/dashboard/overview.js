@@ -1,0 +1,91 @@
+// The first glance: is money stuck, why, and what to press.
+
+import { html, useState } from "./preact.js";
+import { get, send } from "./api.js";
+import { count, duration, money, plural } from "./format.js";
+import { useLive } from "./live.js";
+import { Age, Ask, Badge, Head, Live, Spark } from "./parts.js";
+import { href } from "./router.js";
+import { AlertList } from "./alerts.js";
+
+export function Overview({ who }) {
+  const live = useLive(() => load(who), who.role);
+  return html`<${Head} title="Overview" live=${live} />
+    <${Live} live=${live}>${(data) => html`
+      <${Verdict} ...${data} />
+      ${data.alerts && html`<${AlertList} alerts=${data.alerts.filter((each) => !each.resolvedAt && !each.acknowledged)} refresh=${live.refresh} />`}
+      <div class="cards">${data.queues.map((queue) => html`<${Card} key=${queue.queue} queue=${queue} minutes=${data.minutes} admin=${who.role === "admin"} refresh=${live.refresh} />`)}</div>`}
+    </${Live}>`;
+}
+
+async function load(who) {
+  const admin = who.role === "admin";
+  const [queues, alerts, throughput] = await Promise.all([get("queues"), get("alerts", { limit: 200 }), admin ? get("metrics/throughput") : null]);
+  return { queues: queues.queues, alerts: alerts.alerts, minutes: throughput?.minutes ?? null };
+}
+
+/** One sentence, before everything else. */
+function Verdict({ queues, alerts }) {
+  const told = verdict(queues, alerts);
+  return html`<p class="verdict ${told.tone}" role="status"><strong>${told.headline}</strong> ${told.why}</p>`;
+}
+
+/** What an operator must know within five seconds: `{tone, headline, why}`. */
+export function verdict(queues, alerts) {
+  const tier = queues.find((each) => each.queue === "money");
+  const open = alerts.filter((each) => !each.resolvedAt && each.queue === "money" && each.severity === "critical");
+  const stopped = tier.stops.map((each) => `${each.scope === "all" ? "everything" : `${each.scope} ${each.value ?? ""}`} is stopped by ${each.owner}: ${each.reason}`);
+  const waits = waiting(tier);
+  const why = [
+    ...stopped,
+    tier.oldestAgeSeconds && `the oldest job has waited for ${tier.oldestAge}`,
+    waits > 0 && `${plural(waits, "job waits", "jobs wait")}${tier.drainSeconds ? `, ${duration(tier.drainSeconds)} to drain` : ""}`,
+    tier.counts?.parked > 0 && `${plural(tier.counts.parked, "parked job needs a person", "parked jobs need a person")}`,
+  ].filter(Boolean);
+  const text = why.length ? `${why.join("; ")}.` : "Nothing waits.";
+  if (stopped.length) return { tone: "bad", headline: "Money is stopped.", why: text };
+  if (open.length || tier.oldestAgeSeconds > 600) return { tone: "bad", headline: "Money is stuck.", why: text };
+  if (tier.oldestAgeSeconds || tier.counts?.parked > 0) return { tone: "warn", headline: "Money moves, but not all of it.", why: text };
+  return { tone: "good", headline: "Money moves.", why: text };
+}
+
+const waiting = (queue) => queue.lanes.main.waiting + queue.lanes.express.waiting;
+
+function Card({ queue, minutes, admin, refresh }) {
+  const [asking, setAsking] = useState(null);
+  const own = queue.stops.find((each) => each.scope === "tier");
+  const series = (name) => minutes?.map((each) => each.queues[queue.queue]?.[name] ?? 0);
+  const counts = queue.counts ?? {};
+  const running = queue.lanes.main.inFlight + queue.lanes.express.inFlight;
+  const figures = [
+    ["waiting", count(waiting(queue)), href("jobs", { queue: queue.queue, state: "queued" })],
+    ["running", count(running), href("jobs", { queue: queue.queue, state: "running" })],
+    ["retrying", count(counts.retrying), href("jobs", { queue: queue.queue, state: "retrying" }), counts.retrying > 0 && "warn"],
+    ["scheduled", count(counts.scheduled), href("jobs", { queue: queue.queue, state: "scheduled" })],
+    ["parked", count(counts.parked), href("parked", { queue: queue.queue }), counts.parked > 0 && "warn"],
+    ["dead letters", count(counts.failed), href("dead-letters", { queue: queue.queue }), counts.failed > 0 && "warn"],
+  ];
+  return html`<section class="card ${queue.state === "paused" ? "stopped" : ""}" aria-labelledby="card-${queue.queue}">
+    <header>
+      <h2 id="card-${queue.queue}">${queue.queue}</h2>
+      <${Badge} of=${queue.state} />
+      ${admin && html`<button class=${own ? "primary" : ""} onClick=${() => setAsking(own ? "resume" : "pause")}>${own ? "Resume" : "Pause"}<span class="unseen"> ${queue.queue}</span></button>`}
+    </header>
+    ${queue.stops.map((each) => html`<p class="stop">Stopped by ${each.owner} <${Age} at=${each.since} /> ago: ${each.reason}${each.until ? html` (until <${Age} at=${each.until} />)` : ""}</p>`)}
+    <dl class="figures">${figures.map(([name, value, to, tone]) => html`<div class=${tone || ""}><dt>${name}</dt><dd><a href=${to}>${value}</a></dd></div>`)}</dl>
+    <dl class="facts tight">
+      <div><dt>oldest due</dt><dd class=${queue.oldestAgeSeconds ? "warn" : ""}>${queue.oldestAge}</dd></div>
+      <div><dt>begun / ended a minute</dt><dd>${queue.begunPerMinute} / ${queue.endedPerMinute}</dd></div>
+      <div><dt>drains in</dt><dd>${waiting(queue) === 0 ? "nothing waits" : queue.drainSeconds === null ? "never at this rate" : duration(queue.drainSeconds)}</dd></div>
+      ${queue.p95Seconds !== undefined && html`<div><dt>p95 of an attempt</dt><dd>${queue.p95Seconds === null ? "–" : `≤ ${duration(queue.p95Seconds)}`}</dd></div>`}
+      ${queue.money?.length > 0 && html`<div><dt>money waiting</dt><dd>${queue.money.map((each) => money(each.amount, each.currency)).join(", ")}</dd></div>`}
+      ${queue.poison > 0 && html`<div><dt>poison messages</dt><dd class="warn">${count(queue.poison)}</dd></div>`}
+    </dl>
+    ${minutes && html`<div class="sparks"><${Spark} label="ended" values=${series("completed")} /><${Spark} label="failed" tone="bad" values=${series("failed")} /><${Spark} label="retried" tone="warn" values=${series("retried")} /></div>`}
+    ${queue.countedAt && html`<p class="quiet">retrying, scheduled, parked, dead letters and money: counted <${Age} at=${queue.countedAt} /> ago</p>`}
+    ${asking && html`<${Ask} title=${asking === "pause" ? `Pause ${queue.queue}?` : `Resume ${queue.queue}?`} verb=${asking === "pause" ? "Pause" : "Resume"} danger=${asking === "pause"} reason=${asking === "pause" ? "required" : "optional"}
+      act=${async (values) => { await send("POST", `queues/${queue.queue}/${asking}`, values); return `${queue.queue} is ${asking}d.`; }} onDone=${refresh} onClose=${() => setAsking(null)}>
+      <p>${asking === "pause" ? "Jobs are accepted and kept; none begins until it is resumed. What runs now ends." : "What waits begins at once, within the providers' limits."}</p>
+    </${Ask}>`}
+  </section>`;
+}
