@@ -10,7 +10,7 @@ import { amend } from "./router.js";
 
 export function Alerts({ query, who }) {
   const severity = query.get("severity") ?? "";
-  const live = useLive(() => get("alerts", { severity, limit: 200 }), severity, 10);
+  const live = useLive(() => get("alerts", { severity, limit: 100 }), severity, 10);
   const [testing, setTesting] = useState(false);
   return html`<${Head} title="Alerts" live=${live}>
       <label>severity <select value=${severity} onChange=${(event) => amend("alerts", { severity: event.target.value })}>${["", "critical", "warning", "info"].map((each) => html`<option value=${each}>${each || "any"}</option>`)}</select></label>

@@ -107,7 +107,7 @@ function List({ jobs, wanted, refresh }) {
 }
 
 const COLUMNS = [
-  { name: "id", cell: (job) => html`<a href=${jobHref(job.id)}>${job.id}</a>` },
+  { name: "id", cell: (job) => html`<a href=${jobHref(job.id)} title=${job.id}>…${job.id.slice(-10)}<span class="unseen"> ${job.id}</span></a>` },
   { name: "type", cell: (job) => job.type },
   { name: "venue", cell: (job) => job.venueId },
   { name: "state", cell: (job) => html`<${Badge} of=${job.state} title=${job.reason} />` },

@@ -4,24 +4,22 @@ import { html, useState } from "./preact.js";
 import { get, send } from "./api.js";
 import { count, duration, money, plural } from "./format.js";
 import { useLive } from "./live.js";
-import { Age, Ask, Badge, Head, Live, Spark } from "./parts.js";
+import { Age, Ask, Badge, Failure, Head, Live, Spark } from "./parts.js";
 import { href } from "./router.js";
 import { AlertList } from "./alerts.js";
 
 export function Overview({ who }) {
-  const live = useLive(() => load(who), who.role);
-  return html`<${Head} title="Overview" live=${live} />
-    <${Live} live=${live}>${(data) => html`
-      <${Verdict} ...${data} />
-      ${data.alerts && html`<${AlertList} alerts=${data.alerts.filter((each) => !each.resolvedAt && !each.acknowledged)} refresh=${live.refresh} />`}
-      <div class="cards">${data.queues.map((queue) => html`<${Card} key=${queue.queue} queue=${queue} minutes=${data.minutes} admin=${who.role === "admin"} refresh=${live.refresh} />`)}</div>`}
-    </${Live}>`;
-}
-
-async function load(who) {
   const admin = who.role === "admin";
-  const [queues, alerts, throughput] = await Promise.all([get("queues"), get("alerts", { limit: 200 }), admin ? get("metrics/throughput") : null]);
-  return { queues: queues.queues, alerts: alerts.alerts, minutes: throughput?.minutes ?? null };
+  const queues = useLive(() => get("queues"));
+  const alerts = useLive(() => get("alerts", { limit: 100 }));
+  const hour = useLive(() => (admin ? get("metrics/throughput") : null), "", 20);
+  const known = alerts.data?.alerts ?? [];
+  return html`<${Head} title="Overview" live=${queues} />
+    <${Live} live=${queues}>${(data) => html`<${Verdict} queues=${data.queues} alerts=${known} />`}</${Live}>
+    <${Failure} error=${alerts.error} retry=${alerts.refresh} />
+    <${AlertList} alerts=${known.filter((each) => !each.resolvedAt && !each.acknowledged)} refresh=${alerts.refresh} />
+    <div class="cards">${(queues.data?.queues ?? []).map((queue) => html`<${Card} key=${queue.queue} queue=${queue} minutes=${hour.data?.minutes} admin=${admin} refresh=${queues.refresh} />`)}</div>
+    <${Failure} error=${hour.error} retry=${hour.refresh} />`;
 }
 
 /** One sentence, before everything else. */

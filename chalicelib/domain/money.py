@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 LEAST_AMOUNT = 1
 MOST_AMOUNT = 99_999_999  # minor units of any currency
@@ -24,3 +25,11 @@ EXPONENTS: Mapping[str, int] = MappingProxyType(
 def is_currency(code: str) -> bool:
     """Whether this is a currency that is paid with, as ISO 4217 writes it: three upper-case letters."""
     return code in EXPONENTS
+
+
+def stated(payload: Mapping[str, Any] | None) -> tuple[str, int] | None:
+    """Return the currency and the minor units that a job's payload is about; None: about none, or not known."""
+    amount, currency = ((payload or {}).get(name) for name in ("amount", "currency"))
+    if isinstance(amount, int) and isinstance(currency, str) and is_currency(currency.upper()):
+        return currency.upper(), amount
+    return None

@@ -35,7 +35,7 @@ from chalicelib.domain.alerting import (
 from chalicelib.domain.backlog import Backlog, TierDepth
 from chalicelib.domain.errors import ProviderError, StoreError, StoreUnsure
 from chalicelib.domain.job import JobId
-from chalicelib.domain.money import EXPONENTS
+from chalicelib.domain.money import stated
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import Chance, Clock, JobStore, Journal
 from chalicelib.domain.search import PARKED, JobIndex, ended
@@ -174,12 +174,8 @@ class Alerting:
 
     def _amounts(self, job_ids: Iterable[JobId]) -> dict[JobId, tuple[str, int]]:
         jobs, _ = self._store.load_batch(sorted(job_ids))
-        found = {}
-        for job_id, job in jobs.items():
-            amount, currency = ((job.payload or {}).get(name) for name in ("amount", "currency"))
-            if isinstance(amount, int) and isinstance(currency, str) and currency.upper() in EXPONENTS:
-                found[job_id] = (currency.upper(), amount)
-        return found
+        amounts = {job_id: stated(job.payload) for job_id, job in jobs.items()}
+        return {job_id: amount for job_id, amount in amounts.items() if amount is not None}
 
     # --- telling
 

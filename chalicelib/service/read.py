@@ -6,6 +6,7 @@ from typing import Any
 
 from chalicelib.domain.errors import BatchPending, InvalidRequest, NotFound, Problem, QueueMismatch
 from chalicelib.domain.job import TERMINAL, Attempt, Job, JobId, State
+from chalicelib.domain.money import stated
 from chalicelib.domain.notice import DELIVERY, is_awaited, notice_id
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import Role, Tier
@@ -105,7 +106,10 @@ def row(job: Job) -> dict[str, Any]:
         "processedAt": moment(job.processed_at),
         "finishedAt": moment(job.finished_at),
     }
+    currency, amount = stated(job.payload) or (None, None)
     return shown | _present(
+        amount=amount,
+        currency=currency,
         reason=job.reason,
         scheduledFor=moment(job.due) if job.state is State.SCHEDULED else None,
         nextAttemptAt=moment(job.next_attempt_at) if job.state in WAITING else None,

@@ -17,6 +17,7 @@ from chalicelib.domain.errors import ActionRefused, CallerError, NotFound, Store
 from chalicelib.domain.job import Job, JobId, State, VenueId
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import digest
+from chalicelib.domain.money import stated
 from chalicelib.domain.operation import (
     EVERY,
     PAGE_TRIES,
@@ -308,8 +309,8 @@ class RunOperations:
 
     def _money(self, jobs: Sequence[Job]) -> Mapping[str, int]:
         money: Counter[str] = Counter()
-        for data in self._payloads(jobs).values():
-            money.update(_money(data))
+        for currency, amount in filter(None, map(stated, self._payloads(jobs).values())):
+            money[currency] += amount
         return money
 
     def _payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, Mapping[str, Any]]:
@@ -360,8 +361,3 @@ def texts_of(value: object) -> Iterator[str]:
     elif isinstance(value, Sequence):
         for each in value:
             yield from texts_of(each)
-
-
-def _money(data: Mapping[str, Any]) -> dict[str, int]:
-    amount, currency = data.get("amount"), data.get("currency")
-    return {currency.upper(): amount} if isinstance(amount, int) and isinstance(currency, str) else {}

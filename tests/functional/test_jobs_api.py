@@ -385,6 +385,8 @@ class TestReading:
             "id": "job_000001",
             "queue": "money",
             "type": "payment.process",
+            "amount": 4500,
+            "currency": "EUR",
             "venueId": OWN,
             "data": PAYMENT,
             "state": "queued",
