@@ -22,7 +22,7 @@ import { SignIn } from "./sign-in.js";
 // A screen, its name, and whether it is the platform's alone.
 const SCREENS = {
   overview: { name: "Overview", screen: Overview },
-  jobs: { name: "Jobs", screen: ({ at }) => (at.id ? html`<${Job} key=${at.id} id=${at.id} />` : html`<${Jobs} query=${at.query} />`) },
+  jobs: { name: "Jobs", screen: (props) => (props.id ? html`<${Job} ...${props} />` : html`<${Jobs} ...${props} />`) },
   "dead-letters": { name: "Dead letters", screen: DeadLetters, adminOnly: true },
   parked: { name: "Parked", screen: Parked },
   operations: { name: "Operations", screen: Operations },
@@ -69,8 +69,8 @@ function Frame({ who }) {
     <nav aria-label="Screens">
       ${shown.map(([name, each]) => html`<a href=${href(name)} aria-current=${name === at.screen ? "page" : undefined}>${each.name}</a>`)}
     </nav>
-    <main id="main" tabindex="-1">
-      ${Screen ? html`<${Guarded} key=${at.screen + (at.id ?? "")}><${Screen} at=${at} id=${at.id} query=${at.query} who=${who} /></${Guarded}>` : html`<h1 tabindex="-1">There is no such page</h1><p><a href=${href("overview")}>Go to the overview</a></p>`}
+    <main id="main" key=${at.screen + (at.id ?? "")} tabindex="-1">
+      ${Screen ? html`<${Guarded}><${Screen} at=${at} id=${at.id} query=${at.query} who=${who} /></${Guarded}>` : html`<h1 tabindex="-1">There is no such page</h1><p><a href=${href("overview")}>Go to the overview</a></p>`}
     </main>
     <${Said} />
     ${help && html`<${Help} onClose=${() => setHelp(false)} />`}`;

@@ -38,12 +38,13 @@ export function verdict(queues, alerts) {
     ...stopped,
     tier.oldestAgeSeconds && `the oldest job has waited for ${tier.oldestAge}`,
     waits > 0 && `${plural(waits, "job waits", "jobs wait")}${tier.drainSeconds ? `, ${duration(tier.drainSeconds)} to drain` : ""}`,
+    tier.counts?.retrying > 0 && `${plural(tier.counts.retrying, "job failed and tries again", "jobs failed and try again")}`,
     tier.counts?.parked > 0 && `${plural(tier.counts.parked, "parked job needs a person", "parked jobs need a person")}`,
   ].filter(Boolean);
   const text = why.length ? `${why.join("; ")}.` : "Nothing waits.";
   if (stopped.length) return { tone: "bad", headline: "Money is stopped.", why: text };
   if (open.length || tier.oldestAgeSeconds > 600) return { tone: "bad", headline: "Money is stuck.", why: text };
-  if (tier.oldestAgeSeconds || tier.counts?.parked > 0) return { tone: "warn", headline: "Money moves, but not all of it.", why: text };
+  if (tier.oldestAgeSeconds || tier.counts?.parked > 0 || tier.counts?.retrying > 0) return { tone: "warn", headline: "Money moves, but not all of it.", why: text };
   return { tone: "good", headline: "Money moves.", why: text };
 }
 

@@ -6,7 +6,15 @@ import { useEffect, useState } from "./preact.js";
 export function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [screen = "", ...rest] = path.split("/");
-  return { screen: screen || "overview", id: rest.length ? decodeURIComponent(rest.join("/")) : null, query: new URLSearchParams(query) };
+  return { screen: screen || "overview", id: decoded(rest.join("/")) || null, query: new URLSearchParams(query) };
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // not ours: somebody typed it
+  }
 }
 
 /** The address of a place: `href("jobs", {state: "failed"})`, `href("jobs/" + encodeURIComponent(id))`. */
