@@ -7,7 +7,7 @@ import { useLive } from "./live.js";
 import { Age, Ask, Badge, Empty, Head, Live, Table } from "./parts.js";
 
 export function Providers() {
-  const live = useLive(load, "", 3);
+  const live = useLive(() => get("rate-limits"), "", 3);
   const [asking, setAsking] = useState(null);
   const ask = (kind, row) => setAsking({ kind, row });
   const close = () => setAsking(null);
@@ -15,7 +15,7 @@ export function Providers() {
       <button class="danger" onClick=${() => ask("stop", { scope: "all" })}>Stop everything</button>
       <button onClick=${() => ask("stopOther")}>Stop a venue or a type …</button>
     </${Head}>
-    <${Live} live=${live}>${({ limits, stops }) => html`
+    <${Live} live=${live}>${({ rateLimits: limits, stops }) => html`
       <section aria-labelledby="stops"><h2 id="stops">Stopped now</h2>${stops.length ? html`<${Stops} stops=${stops} ask=${ask} />` : html`<${Empty}>Nothing is stopped.</${Empty}>`}</section>
       <section aria-labelledby="limits"><h2 id="limits">Limits</h2><${Table} caption="Limits of the providers" keyOf=${(row) => row.key} rows=${limits} columns=${columns(ask)} /></section>`}
     </${Live}>
@@ -25,12 +25,6 @@ export function Providers() {
     ${asking?.kind === "edit" && html`<${Edit} row=${asking.row} onClose=${close} onDone=${live.refresh} />`}
     ${asking?.kind === "reset" && html`<${Ask} title="Fill up the tokens of ${asking.row.key}?" verb="Fill up" onClose=${close} onDone=${live.refresh}
       act=${async (values) => { await send("POST", `rate-limits/${encodeURIComponent(asking.row.key)}/reset`, values); return "Filled up."; }}><p>The next burst may start at once. What is in flight is never forgotten.</p></${Ask}>`}`;
-}
-
-async function load() {
-  const [{ rateLimits }, { queues }] = await Promise.all([get("rate-limits"), get("queues")]);
-  const stops = queues.flatMap((queue) => queue.stops);
-  return { limits: rateLimits, stops: [...new Map(stops.map((each) => [`${each.scope}/${each.value}`, each])).values()] };
 }
 
 const columns = (ask) => [

@@ -27,7 +27,7 @@ routes = Blueprint(__name__)
 def list_rate_limits() -> Response:
     """Return every provider's limit."""
     principal = principal_of(routes.current_request)
-    return reply(200, {"rateLimits": service().rate_limits.all(principal)})
+    return reply(200, service().rate_limits.all(principal))
 
 
 @routes.route("/rate-limits/{key}", methods=["GET"], content_types=[])
@@ -70,7 +70,7 @@ SCHEMAS: Shapes = {
             "stopped": {"type": "boolean", "description": "Whether the provider, or everything, is stopped."},
         }
     ),
-    "RateLimits": record({"rateLimits": listed(ref("RateLimit"))}),
+    "RateLimits": record({"rateLimits": listed(ref("RateLimit")), "stops": listed(ref("Stop"))}),
 }
 STANDS = {200: Answer("How the limit stands now.", ref("RateLimit"))}
 OPERATIONS: Operations = {
@@ -79,7 +79,7 @@ OPERATIONS: Operations = {
         tag="control",
         summary="List the providers' limits",
         who=ADMIN,
-        answers={200: Answer("Every provider's limit.", ref("RateLimits"))},
+        answers={200: Answer("Every provider's limit, and all that is stopped or paused.", ref("RateLimits"))},
         refusals=(403, 404),
     ),
     ("GET", "/v1/rate-limits/{key}"): Operation(

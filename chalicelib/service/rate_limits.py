@@ -9,7 +9,7 @@ from chalicelib.domain.controls import Controls, Scope
 from chalicelib.domain.errors import InvalidRequest, NotFound, Problem, StoreRefused, StoreUnsure
 from chalicelib.domain.ports import Chance, Clock, Entry, JobStore, Journal, Limiter
 from chalicelib.domain.ratelimit import Bucket, Limit, emptied
-from chalicelib.service.control import admit
+from chalicelib.service.control import admit, views
 from chalicelib.service.intake import Schema
 from chalicelib.service.principal import Principal
 from chalicelib.service.problems import refuse
@@ -44,11 +44,17 @@ class RateLimits:
         self._journal = journal
         self._limit, self._why = Schema(LIMIT), Schema(WHY)
 
-    def all(self, principal: Principal) -> list[dict[str, Any]]:
-        """Return every provider group's limit. Raises Forbidden, NotFound (switched off) or StoreRefused."""
+    def all(self, principal: Principal) -> dict[str, Any]:
+        """Return every provider group's limit, and whatever is stopped.
+
+        Raises Forbidden, NotFound (switched off) or StoreRefused.
+        """
         admit(principal)
         buckets, controls = self._buckets(), self._store.load_controls()
-        return [self._view(group, bucket, controls) for group, bucket in sorted(buckets.items())]
+        return {
+            "rateLimits": [self._view(group, bucket, controls) for group, bucket in sorted(buckets.items())],
+            "stops": views(controls.in_force(self._clock.now())),
+        }
 
     def one(self, key: str, principal: Principal) -> dict[str, Any]:
         """Return one group's limit; raises InvalidRequest for an unknown one, and as `all` does."""

@@ -92,3 +92,14 @@ def test_what_is_wrong_is_said_and_nothing_is_changed(
     answer = ask(front, method, path, body)
     assert (answer.status_code, [each["field"] for each in answer.json_body["details"]]) == (400, [field])
     assert front.limiter.audit == []
+
+
+def test_the_list_says_all_that_is_stopped_and_by_whom(front: Front) -> None:
+    ask(front, "POST", "/emergency-stop", {"venueId": "v9", "reason": "a storm"})
+    [stop] = ask(front, "GET", "").json_body["stops"]
+    assert {name: stop[name] for name in ("scope", "value", "reason", "owner")} == {
+        "scope": "venue",
+        "value": "v9",
+        "reason": "a storm",
+        "owner": "admin-1",
+    }
