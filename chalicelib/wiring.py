@@ -130,7 +130,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         intake=intake,
         submit=submit,
         batch=_batch(adapters, intake, submit, timing),
-        read=Read(adapters.store),
+        read=Read(adapters.store, clock),
         listing=listing,
         dead_letters=DeadLetters(store=adapters.store, index=adapters.index),
         audit=Audit(adapters.audit_log, clock=clock, timing=timing),

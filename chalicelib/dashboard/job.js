@@ -55,6 +55,7 @@ function Whole({ job }) {
         ["ended", job.finishedAt && html`${moment(job.finishedAt)}, ${duration(seconds(job.createdAt, job.finishedAt))} after it was accepted`],
         ["at the provider", job.providerObject && html`<code>${job.providerObject}</code> ${atProvider(job)}`],
         ["batch", job.batchId && html`<a href=${href("jobs", { batchId: job.batchId })}>${job.batchId}</a>, number ${job.batchIndex}`],
+        ["idempotency key", html`<${Key} id=${job.id} />`],
         ["alike", job.error && html`<a href=${href("jobs", { fingerprint: `${job.type}:${job.error.code}` })}>all jobs with this error</a>`],
         ["completion callback", job.callbackJobId && html`<a href=${jobHref(job.callbackJobId)}>${job.callbackJobId}</a>`],
         ["erased", job.erasedAt && moment(job.erasedAt)],
@@ -64,6 +65,17 @@ function Whole({ job }) {
       ${job.result && html`<section aria-labelledby="result"><h2 id="result">Result</h2><${Json} value=${job.result} label="The job's result" /></section>`}
       ${admin && html`<section aria-labelledby="audit"><h2 id="audit">What people did</h2><${History} id=${job.id} /></section>`}
     </div>`;
+}
+
+/** What a resubmission of the same work would come to. */
+function Key({ id }) {
+  const live = useLive(() => get(`jobs/${encodeURIComponent(id)}/idempotency`), id, 30);
+  if (!live.data) return html`<span>${live.error ? `not read: ${live.error.message}` : "…"}</span>`;
+  const { key } = live.data;
+  if (!key) return html`<span>forgotten: the same work, submitted again, is a new job</span>`;
+  const origin = key.given ? "given by the caller" : "derived from the data";
+  if (!key.ours) return html`<span>${origin}; a later job of the same work holds it</span>`;
+  return html`<span>${origin}; ${key.stands ? html`stands until ${moment(key.until)}: the same work, submitted again, is this job` : "stands no more: the same work, submitted again, is a new job"}</span>`;
 }
 
 function headline(job) {

@@ -89,8 +89,18 @@ WHOLE: Mapping[str, Shape] = {
     },
     "history": listed(ref("Attempt")),
 }
+KEY: Shape = record(
+    {
+        "given": {"type": "boolean", "description": "By the caller; else it is derived from the data."},
+        "since": MOMENT,
+        "until": {**MOMENT, "description": "It stands until then at least, and while its job is open."},
+        "stands": {"type": "boolean", "description": "False: the same submission makes a new job."},
+        "ours": {"type": "boolean", "description": "False: a later job of the same work holds it."},
+    }
+)
 SCHEMAS: Shapes = {
     "Attempt": ATTEMPT,
+    "JobKey": record({"jobId": ID, "key": {**nullable(KEY), "description": "Null: it is forgotten."}}),
     "Failure": FAILURE,
     "Job": record(WHOLE, IF_ANY),
     "JobRow": record(ROW, IF_ANY),

@@ -47,6 +47,13 @@ def read_job(job_id: str) -> Response:
     return reply(200, service().read.job(job_id, principal, queue=query_of(request, "queue")))
 
 
+@routes.route("/jobs/{job_id}/idempotency", methods=["GET"], content_types=[])
+@view
+def read_key(job_id: str) -> Response:
+    """Return what a job's idempotency key stands for."""
+    return reply(200, service().read.key(job_id, principal_of(routes.current_request)))
+
+
 SCHEMAS = job_shapes.SCHEMAS
 QUEUE = Parameter("queue", "query", job_shapes.QUEUE, "The job's queue; checked if it is sent.")
 ABOUT = {
@@ -101,6 +108,16 @@ OPERATIONS: Operations = {
         who="user for jobs made on its behalf, venue_admin for its own venue, service, admin",
         parameters=(JOB_ID, QUEUE),
         answers={200: Answer("The job.", ref("Job"))},
+        refusals=(404,),
+    ),
+    ("GET", "/v1/jobs/{job_id}/idempotency"): Operation(
+        id="readKey",
+        tag="jobs",
+        summary="Read what a job's idempotency key stands for now",
+        who="user for jobs made on its behalf, venue_admin for its own venue, service, admin",
+        about="While it stands and is this job's, the same submission is answered with this job.",
+        parameters=(JOB_ID,),
+        answers={200: Answer("The key.", ref("JobKey"))},
         refusals=(404,),
     ),
 }

@@ -6,11 +6,12 @@ from typing import Any
 
 from chalicelib.domain.errors import BatchPending, InvalidRequest, NotFound, Problem, QueueMismatch
 from chalicelib.domain.job import TERMINAL, Attempt, Job, JobId, State
+from chalicelib.domain.keys import lives
 from chalicelib.domain.money import stated
 from chalicelib.domain.notice import DELIVERY, is_awaited, notice_id
 from chalicelib.domain.outcome import Failure
 from chalicelib.domain.policies import Role, Tier
-from chalicelib.domain.ports import JobStore
+from chalicelib.domain.ports import Clock, JobStore
 from chalicelib.service.principal import Principal
 from chalicelib.service.submit import Accepted
 
@@ -23,10 +24,11 @@ _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class Read:
-    """The use case behind GET /v1/jobs/{id}."""
+    """The use cases behind GET /v1/jobs/{id} and what its idempotency key stands for."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: JobStore, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
 
     def job(self, job_id: str, principal: Principal, *, queue: str | None = None) -> dict[str, Any]:
         """Return the view of a job; one that the principal may not see is as unknown as one that is not there.
@@ -36,14 +38,37 @@ class Read:
         """
         if queue is not None and queue not in list(Tier):
             raise InvalidRequest([Problem("queue", f"Send one of {', '.join(Tier)}.")])
+        job = self._seen(job_id, principal)
+        if queue is not None and queue != job.tier:
+            raise QueueMismatch(f"The job is in the queue {job.tier}: name that, or none.")
+        return view(job, whole=principal.role in SEES_DATA)
+
+    def key(self, job_id: str, principal: Principal) -> dict[str, Any]:
+        """Return what a job's idempotency key stands for now; raises as `job` does."""
+        job = self._seen(job_id, principal)
+        held = self._store.load_key(job.key_id)
+        if held is None:
+            return {"jobId": job.id, "key": None}
+        holder = job if held.job_id == job.id else self._store.load(held.job_id, None)
+        stands = holder is not None and lives(held, holder, self._clock.now())
+        return {
+            "jobId": job.id,
+            "key": {
+                "given": not held.natural,
+                "since": moment(held.created_at),
+                "until": moment(held.created_at + held.period),
+                "stands": stands,
+                "ours": held.job_id == job.id,
+            },
+        }
+
+    def _seen(self, job_id: str, principal: Principal) -> Job:
         job = self._visible(job_id, principal)
         if job is None:
             raise NotFound
         if job.stage is not None:
             raise BatchPending
-        if queue is not None and queue != job.tier:
-            raise QueueMismatch(f"The job is in the queue {job.tier}: name that, or none.")
-        return view(job, whole=principal.role in SEES_DATA)
+        return job
 
     def _visible(self, job_id: str, principal: Principal) -> Job | None:
         if not _JOB_ID.fullmatch(job_id):

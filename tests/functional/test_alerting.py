@@ -351,7 +351,5 @@ def test_alerts_that_cannot_be_kept_are_in_the_log(watch: Watch) -> None:
 def test_what_was_sent_is_counted_by_type_severity_and_channel(watch: Watch) -> None:
     wait(watch, Tier.MONEY, 51)
     later(watch, 2 * MINUTE)
-    sent = {
-        name.part: count for name, count in watch.series.totals.items() if name.measure is Measure.ALERTED
-    }
+    sent = {name.part: count for name, count in watch.series.totals.items() if name.measure is Measure.ALERTED}
     assert sent == {f"critical#{channel}": 1 for channel in Channel}

@@ -119,6 +119,7 @@ ROUTES: dict[tuple[str, str], object] = {
     ("POST", "/v1/jobs/batch"): MAY_SUBMIT,
     ("GET", "/v1/jobs"): MAY_LIST,
     ("GET", "/v1/jobs/{job_id}"): MAY_READ,
+    ("GET", "/v1/jobs/{job_id}/idempotency"): MAY_READ,
     ("DELETE", "/v1/jobs/{job_id}"): MAY_STEER,
     ("POST", "/v1/jobs/{job_id}/retry"): MAY_STEER,
     ("POST", "/v1/jobs/{job_id}/promote"): MAY_STEER,
@@ -253,9 +254,11 @@ def test_who_may_submit_what_in_a_batch(
 @pytest.mark.parametrize(("role", "venue"), CELLS)
 def test_who_may_read_what(front: Front, role: Role, venue: str, job_type: str) -> None:
     sample = submitted(front, job_type)
-    response = front.get(f"/v1/jobs/{sample}", token=front.token(role, sub="caller", venue=VENUES[venue]))
+    token = front.token(role, sub="caller", venue=VENUES[venue])
+    response = front.get(f"/v1/jobs/{sample}", token=token)
     status, whole = MAY_READ[role, venue]
     assert response.status_code == status
+    assert front.get(f"/v1/jobs/{sample}/idempotency", token=token).status_code == status
     if status == 200:
         data = response.json_body["data"]
         example = dict(TYPES[job_type].example)

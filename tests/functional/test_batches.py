@@ -221,9 +221,9 @@ def test_until_it_is_decided_its_keys_are_pending_and_its_jobs_are_there_for_nob
     [stage] = batches.store.stages.values()
     assert (job.stage, stage.state) == (stage.id, StageState.FLIPPED if flipped else StageState.STAGED)
     with pytest.raises(BatchPending):
-        Read(batches.store).job(job.id, Principal("admin-1", Role.ADMIN))
+        Read(batches.store, batches.clock).job(job.id, Principal("admin-1", Role.ADMIN))
     with pytest.raises(NotFound):
-        Read(batches.store).job(job.id, Principal("venue", Role.VENUE_ADMIN, VenueId("venue-2")))
+        Read(batches.store, batches.clock).job(job.id, Principal("venue", Role.VENUE_ADMIN, VenueId("venue-2")))
     with pytest.raises(BatchPending):
         batches.manage.cancel(Order(job.id, VENUE, "admin-1", "a test"))
     if flipped:

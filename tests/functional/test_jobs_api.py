@@ -377,6 +377,23 @@ class TestTrouble:
 
 
 class TestReading:
+    def test_a_jobs_key_stands_for_its_period_and_says_whose_it_is(self, front: Front) -> None:
+        front.post(BODY, key="order-1")
+
+        def key() -> dict[str, Any]:
+            path = "/v1/jobs/job_000001/idempotency"
+            told: dict[str, Any] = front.get(path, token=front.token("admin")).json_body
+            assert told["jobId"] == "job_000001"
+            return dict(told["key"])
+
+        assert (key()["given"], key()["stands"], key()["ours"]) == (True, True, True)
+        bearer = {"Authorization": f"Bearer {front.token('admin')}"}
+        assert front.client.http.delete("/v1/jobs/job_000001", headers=bearer).status_code == 200
+        front.clock.advance(timedelta(hours=24))
+        assert key()["stands"] is False
+        front.post(BODY, key="order-1")
+        assert key()["ours"] is False
+
     def test_a_job_reads_as_it_was_accepted(self, front: Front) -> None:
         front.post({**BODY, "onBehalfOf": {"userId": "user-7"}})
         response = front.get("/v1/jobs/job_000001", token=front.token("admin"))
