@@ -4,6 +4,8 @@ Queue and schedule functions are declared here and nowhere else: in a Blueprint 
 module, and this one would never be imported.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -74,8 +76,16 @@ def _consume(tier: Tier, lane: Lane, event: SQSEvent) -> dict[str, Any]:
     made = service()
     inbox = made.inboxes(tier, lane)
     worker = Worker(tier, made.execute, made.queue, inbox, made.journal)
-    with discreet(made.journal, f"{tier}_{lane}"):
+    with discreet(made.journal, f"{tier}_{lane}"), made.watch.emission.at_the_end():
         return consume(worker, event.to_dict(), ends=_ends(event.context))
+
+
+@contextmanager
+def _run(function: str) -> Iterator[Callable[[Any], None]]:
+    """Let a scheduled function run; it says what it did, which is told of at its end."""
+    made = service()
+    with discreet(made.journal, function), made.watch.emission.of_run(function) as did:
+        yield did
 
 
 def _ends(context: Any) -> datetime:
@@ -122,36 +132,38 @@ def consume_background_express(event: SQSEvent) -> dict[str, Any]:
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def dispatch(event: CloudWatchEvent) -> None:
     """Send what was accepted and waits for nothing but a message; let the event sources follow the controls."""
-    with discreet(service().journal, "dispatch"):
+    with _run("dispatch") as did:
         service().sources.follow()
-        service().dispatch.run(ends=_ends(event.context))
+        did(service().dispatch.run(ends=_ends(event.context)))
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def run_schedules(event: CloudWatchEvent) -> None:
     """Make the jobs of the schedules that are due."""
-    with discreet(service().journal, "run_schedules"):
-        service().run_schedules.run(ends=_ends(event.context))
+    with _run("run_schedules") as did:
+        did(service().run_schedules.run(ends=_ends(event.context)))
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def run_operations(event: CloudWatchEvent) -> None:
     """Go on with what operators have begun on many jobs at once."""
-    with discreet(service().journal, "run_operations"):
-        service().run_operations.run(ends=_ends(event.context))
+    with _run("run_operations") as did:
+        did(service().run_operations.run(ends=_ends(event.context)))
 
 
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def monitor(event: CloudWatchEvent) -> None:
     """Add up what consumers counted, minute by minute, and tell people of what is wrong."""
-    with discreet(service().journal, "monitor"):
-        service().watch.monitor.run(ends=_ends(event.context))
+    with _run("monitor") as did:
+        did(service().watch.monitor.run(ends=_ends(event.context)))
+        service().watch.limiter_gauges.measure()
 
 
 @app.schedule(Cron(0, 3, "*", "*", "?", "*"))
 def cleanup(event: CloudWatchEvent) -> None:
     """Archive and delete what has been kept for long enough."""
-    with discreet(service().journal, "cleanup"):
+    with _run("cleanup") as did:
         ends, keeping = _ends(event.context), service().keeping()
-        if keeping.cleanup.run(ends=ends).ran:
+        did(done := keeping.cleanup.run(ends=ends))
+        if done.ran:
             keeping.erasures.run(until=ends - service().settings.timing.settle_margin)

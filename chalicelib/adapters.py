@@ -15,6 +15,7 @@ from chalicelib.domain.archive import Archive, Cleaning
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog, EventSources
 from chalicelib.domain.dependency import Probe
+from chalicelib.domain.emission import Emitter
 from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
@@ -48,7 +49,7 @@ from chalicelib.domain.standing import Registry
 from chalicelib.domain.suppression import Suppressions
 from chalicelib.domain.tally import Metrics
 from chalicelib.domain.topic import Topic
-from chalicelib.observability import PowertoolsJournal
+from chalicelib.observability import EmbeddedMetrics, PowertoolsJournal
 from chalicelib.outlets import Outlets
 from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
@@ -89,6 +90,7 @@ class Adapters:
     limiter: Limiter | None  # None: nothing is limited
     quotas: Quotas
     metrics: Metrics
+    emitter: Emitter | None  # None: CloudWatch is told of nothing
     alert_book: AlertBook
     outlets: Callable[[], Mapping[Channel, Outlet]]  # of the channels that are configured; never the log
     providers: Providers
@@ -103,7 +105,6 @@ class Adapters:
 
 def on_aws(settings: Settings) -> Adapters:
     """Make the adapters that this stage runs on; nothing connects yet."""
-    from chalicelib.aws.alert_store import DynamoAlertBook
     from chalicelib.aws.audit_log import DynamoAuditLog
     from chalicelib.aws.backlog import AwsBacklog
     from chalicelib.aws.clients import Clients
@@ -111,7 +112,6 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.job_index import DynamoJobIndex
     from chalicelib.aws.job_store import DynamoJobStore
     from chalicelib.aws.leases import DynamoLeases
-    from chalicelib.aws.metrics_store import DynamoMetrics
     from chalicelib.aws.operation_store import DynamoOperationStore
     from chalicelib.aws.schedule_store import DynamoScheduleStore
     from chalicelib.aws.tables import Tables
@@ -119,6 +119,7 @@ def on_aws(settings: Settings) -> Adapters:
     clients, clock = Clients(), SystemClock()
     tell, tables, queues = Teller(clients), Tables(**asdict(settings.tables)), settings.queues
     registry, suppressions, quiet_hours, endpoints = _facts(clients, tables)
+    metrics, alert_book = _figures(clients, tables)
     (queue, inboxes), (limiter, quotas) = _queues(settings, clients), _limits(settings, clients, tables)
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
@@ -139,8 +140,9 @@ def on_aws(settings: Settings) -> Adapters:
         leases=DynamoLeases(clients.dynamodb, tables.queue_controls),
         limiter=limiter,
         quotas=quotas,
-        metrics=DynamoMetrics(clients.dynamodb, tables),
-        alert_book=DynamoAlertBook(clients.dynamodb, tables),
+        metrics=metrics,
+        emitter=EmbeddedMetrics(settings.stage) if settings.emits_metrics else None,
+        alert_book=alert_book,
         outlets=Outlets(settings, clients, clock, tell, BUILDING),
         providers=LiveProviders(settings, clients, clock, tell, endpoints),
         read_token_keys=partial(_read_token_keys, settings, clients),
@@ -184,6 +186,13 @@ def _facts(clients: "Clients", tables: "Tables") -> tuple[Registry, Suppressions
         DynamoQuietBook(client, tables),
         DynamoEndpointStore(client, tables, signing_secret),
     )
+
+
+def _figures(clients: "Clients", tables: "Tables") -> tuple[Metrics, AlertBook]:
+    from chalicelib.aws.alert_store import DynamoAlertBook
+    from chalicelib.aws.metrics_store import DynamoMetrics
+
+    return DynamoMetrics(clients.dynamodb, tables), DynamoAlertBook(clients.dynamodb, tables)
 
 
 def _mail_topic(settings: Settings, clock: Clock) -> Topic | None:

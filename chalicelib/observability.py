@@ -1,4 +1,4 @@
-"""The log: one structured line per event, as JSON for machines or plain for a person at a terminal.
+"""The log: one structured line per event, as JSON for machines or plain for a person; and CloudWatch's figures.
 
 A line never holds a payload, an address, card data or a token. What an exception says may hold any of them,
 so of most only the type and the places it passed are written, and never a traceback as Python prints it.
@@ -7,13 +7,17 @@ so of most only the type and the places it passed are written, and never a trace
 import logging
 import sys
 import traceback
+from collections import defaultdict
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
+from chalicelib.domain.emission import Figures
 from chalicelib.domain.errors import QueueServiceError
 
 SERVICE = "queue-service"
+NAMESPACE = "QueueService"  # of our figures in CloudWatch
 ADAPTERS = "chalicelib.aws"  # they warn of what a table or a queue did not answer, and name no value of ours
 # Errors of the AWS SDK that name a host and nothing else; others quote parameters, or the body of an answer.
 SPEAKABLE = frozenset({"ConnectTimeoutError", "EndpointConnectionError", "ReadTimeoutError"})
@@ -39,6 +43,33 @@ class PowertoolsJournal:
         error = sys.exc_info()[1]
         told = {} if error is None else {"cause": describe(error)}
         self._logger.error(action, extra=_extra(action, {**facts, **told}))
+
+
+class EmbeddedMetrics:
+    """Figures as CloudWatch takes them from a function's log (EMF): a line on stdout for each set of labels.
+
+    Every figure has the stage as a label, too: an account may hold several.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def emit(self, figures: Figures) -> None:
+        """Write figures, as of now."""
+        by_labels: defaultdict[tuple[tuple[str, str], ...], dict[str, float]] = defaultdict(dict)
+        for figure, value in figures.items():
+            by_labels[figure.labels][figure.name] = value
+        for labels, values in by_labels.items():
+            line = EphemeralMetrics(namespace=NAMESPACE)
+            for label, value_of in (("stage", self._stage), *labels):
+                line.add_dimension(label, value_of)
+            for name, value in values.items():
+                line.add_metric(name, _unit(name), value)
+            line.flush_metrics()
+
+
+def _unit(name: str) -> MetricUnit:
+    return MetricUnit.Seconds if name.endswith(("_seconds", "_seconds_sum")) else MetricUnit.Count
 
 
 def describe(error: BaseException) -> str:

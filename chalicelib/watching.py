@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from chalicelib.adapters import Adapters
+from chalicelib.domain.backlog import Backlog
 from chalicelib.domain.jobtype import JobType
 from chalicelib.service.alerting import Alerting
 from chalicelib.service.alerts import Alerts
+from chalicelib.service.emission import Emission, EmittingBacklog, LimiterGauges
 from chalicelib.service.figures import Figures
 from chalicelib.service.health import Health
 from chalicelib.service.monitor import Monitor
@@ -27,10 +29,13 @@ class Watch:
     monitor: Monitor
     alerts: Alerts
     traffic: Traffic
+    emission: Emission
+    limiter_gauges: LimiterGauges
 
 
-def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) -> Watch:
-    """Make them over adapters."""
+def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType], emission: Emission) -> Watch:
+    """Make them over adapters; what the monitor sees is told of."""
+    seen = EmittingBacklog(adapters.backlog, emission, adapters.clock) if emission.on else adapters.backlog
     figures = Figures(
         metrics=adapters.metrics,
         backlog=adapters.backlog,
@@ -47,13 +52,13 @@ def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) 
         health=_health(settings, adapters),
         monitor=Monitor(
             metrics=adapters.metrics,
-            backlog=adapters.backlog,
+            backlog=seen,
             leases=adapters.leases,
             types=types,
             clock=adapters.clock,
             chance=adapters.chance,
             journal=adapters.journal,
-            alerting=_alerting(settings, adapters),
+            alerting=_alerting(settings, adapters, seen),
             timing=settings.timing,
         ),
         alerts=Alerts(
@@ -68,16 +73,24 @@ def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) 
         traffic=Traffic(
             adapters.metrics, clock=adapters.clock, chance=adapters.chance, journal=adapters.journal
         ),
+        emission=emission,
+        limiter_gauges=LimiterGauges(
+            adapters.limiter,
+            emission,
+            frozenset(job_type.provider for job_type in types.values()),
+            clock=adapters.clock,
+            journal=adapters.journal,
+        ),
     )
 
 
-def _alerting(settings: Settings, adapters: Adapters) -> Alerting:
+def _alerting(settings: Settings, adapters: Adapters, seen: Backlog) -> Alerting:
     return Alerting(
         book=adapters.alert_book,
         outlets=adapters.outlets,
         store=adapters.store,
         index=adapters.index,
-        backlog=adapters.backlog,
+        backlog=seen,
         metrics=adapters.metrics,
         thresholds=settings.alerts.thresholds,
         clock=adapters.clock,

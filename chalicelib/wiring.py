@@ -1,7 +1,7 @@
 """Wiring: the use cases over the adapters, made once per container by plain constructor calls."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from os import environ
 
@@ -23,6 +23,7 @@ from chalicelib.service.clone import Clone
 from chalicelib.service.control import Stops
 from chalicelib.service.dead_letters import DeadLetters
 from chalicelib.service.dispatch import Dispatch
+from chalicelib.service.emission import Emission, EmittingMetrics
 from chalicelib.service.endpoints import Endpoints
 from chalicelib.service.execute import Execute
 from chalicelib.service.intake import Intake
@@ -112,6 +113,8 @@ _service: Service | None = None
 def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType] | None = None) -> Service:
     """Make the use cases over adapters; `types` are the discovered ones unless given."""
     types = types if types is not None else jobtypes.discover()
+    emission = Emission(adapters.emitter)
+    adapters = _emitting(adapters, emission, types)
     queue, clock, journal, timing = adapters.queue, adapters.clock, adapters.journal, settings.timing
     intake = Intake(types, own_machine=settings.stage in OWN_MACHINE)
     submit = _submit(adapters, timing)
@@ -140,7 +143,7 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         rate_limits=_rate_limits(adapters),
         suppressions=_suppressions(adapters),
         mail_events=_mail_events(adapters),
-        watch=watch(settings, adapters, types),
+        watch=watch(settings, adapters, types, emission),
         keeping=partial(keeping, adapters, types, timing),
         callbacks=_callbacks(adapters, types, timing),
         quiet_hours=VenueQuietHours(adapters.quiet_hours, clock=clock, chance=adapters.chance, journal=journal),
@@ -156,6 +159,14 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         queue=queue,
         inboxes=adapters.inboxes,
     )
+
+
+def _emitting(adapters: Adapters, emission: Emission, types: Mapping[str, JobType]) -> Adapters:
+    """Have what is counted be told of, too; where nobody is told, nothing stands in between."""
+    if not emission.on:
+        return adapters
+    tiers = {name: job_type.tier for name, job_type in types.items()}
+    return replace(adapters, metrics=EmittingMetrics(adapters.metrics, emission, tiers))
 
 
 def _submit(adapters: Adapters, timing: Timing) -> Submit:

@@ -117,7 +117,7 @@ def verify_sender(sender: str, aws: str) -> None:
 
 def _settings(options: Options, url: str, stand_ins: StandIns) -> dict[str, str]:
     """Return what the service is told beside its tables and queues; what the caller has set stays."""
-    usual = {"LOG_FORMAT": "pretty", "LOG_LEVEL": "INFO", "PUBLIC_BASE_URL": url}
+    usual = {"LOG_FORMAT": "pretty", "LOG_LEVEL": "INFO", "PUBLIC_BASE_URL": url, "ENABLE_METRICS": "false"}
     return {name: os.environ.get(name) or value for name, value in usual.items()} | {
         "STAGE": "local",
         "JWT_SECRET": signing_secret(options.directory),

@@ -13,6 +13,7 @@ from app import app
 from chalicelib import wiring
 from chalicelib.adapters import Adapters
 from chalicelib.domain.dependency import Probe
+from chalicelib.domain.emission import Emitter
 from chalicelib.domain.endpoint import EndpointStore
 from chalicelib.domain.errors import NotSigned
 from chalicelib.domain.jobtype import JobType
@@ -152,6 +153,7 @@ class Front:
     token_keys: dict[str, str] = field(default_factory=lambda: {"local": SECRET})
     environment: Mapping[str, str] = field(default_factory=dict)  # beside ENVIRONMENT
     mail_topic: Topic | None = field(default_factory=NoTopic)
+    emitter: Emitter | None = None
     probes: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
@@ -161,6 +163,7 @@ class Front:
         self.cleaning = MemoryCleaning(self.store)
         self.archive = MemoryArchive()
         self.metrics = MemoryMetrics()
+        self.leases = MemoryLeases()
         self.alerts, self.outlets = MemoryAlertBook(self.store.audit), MemoryOutlets()
         self.registry = MemoryRegistry()
         self.suppressions = MemorySuppressions(self.registry, self.store.audit)
@@ -190,10 +193,11 @@ class Front:
             endpoints=self.endpoints,
             queue=self.queue,
             inboxes=self.queue.inbox,
-            leases=MemoryLeases(),
+            leases=self.leases,
             limiter=self.limiter,
             quotas=self.quotas,
             metrics=self.metrics,
+            emitter=self.emitter,
             alert_book=self.alerts,
             outlets=lambda: self.outlets.all,
             providers=self.providers,

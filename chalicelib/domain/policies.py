@@ -18,6 +18,11 @@ class Tier(StrEnum):
     BACKGROUND = "background"
 
 
+def queue_name(tier: Tier) -> str:
+    """Return what metrics call a tier."""
+    return f"{tier.value}-queue"
+
+
 class Lane(StrEnum):
     """A queue of its own within a tier: urgent jobs never wait behind the backlog."""
 

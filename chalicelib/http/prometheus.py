@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from chalicelib.domain.policies import Tier
+from chalicelib.domain.policies import queue_name
 from chalicelib.domain.tally import BEYOND, BUCKETS, HTTP_BUCKETS, RESULTS, Measure, Name
 from chalicelib.service.figures import Snapshot
 
@@ -152,11 +152,6 @@ class Collector:
     def _queue_of(self, kind: str) -> str:
         tier = self.seen.tiers.get(kind)
         return "" if tier is None else queue_name(tier)
-
-
-def queue_name(tier: Tier) -> str:
-    """Return what metrics call a tier."""
-    return f"{tier.value}-queue"
 
 
 def rendered(seen: Snapshot) -> str:

@@ -34,6 +34,7 @@ def counted(request: Request | None, get_response: Callable[[Request | None], Re
         method, route = _asked(request)
         took = max(made.clock.now() - began, timedelta(0))
         made.watch.traffic.count(method, route, status, took, may_write=route not in IN_A_HURRY)
+        made.watch.emission.flush()
 
 
 def _asked(request: Request | None) -> tuple[str, str]:

@@ -92,6 +92,7 @@ class Settings:
     stage: str
     log_level: str
     log_format: str
+    emits_metrics: bool  # whether functions tell CloudWatch of their figures
     tables: TableNames
     queues: QueueUrls
     tokens: TokenSettings
@@ -122,6 +123,7 @@ class Settings:
             stage=stage,
             log_level=env.optional("LOG_LEVEL", one_of(LOG_LEVELS)) or "INFO",
             log_format=env.optional("LOG_FORMAT", one_of(LOG_FORMATS)) or "json",
+            emits_metrics=_is_on(env, "ENABLE_METRICS"),
             tables=_tables(env),
             queues=_queues(env),
             tokens=_tokens(env, own_machine),
@@ -228,7 +230,12 @@ def _caller_limit(env: Reader) -> Allowance | None:
 
 
 def _limiting(env: Reader) -> bool:
-    return env.optional("ENABLE_RATE_LIMITING", one_of(("true", "false"))) != "false"
+    return _is_on(env, "ENABLE_RATE_LIMITING")
+
+
+def _is_on(env: Reader, name: str) -> bool:
+    """Return whether something is wanted; it is unless it is switched off."""
+    return env.optional(name, one_of(("true", "false"))) != "false"
 
 
 def _per_second(value: str) -> float:

@@ -7,8 +7,8 @@ the real mailer before an SES that does. `tests/e2e/test_canaries.py` walks the 
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import timedelta
 from itertools import cycle
 from types import SimpleNamespace
@@ -20,13 +20,14 @@ from botocore.exceptions import ClientError
 from chalicelib import observability, wiring
 from chalicelib.aws import ses_mailer
 from chalicelib.aws.ses_mailer import SesMailer
+from chalicelib.domain.emission import Figure
 from chalicelib.domain.errors import Declined, Problem, StoreRefused, StoreUnsure
 from chalicelib.domain.message import encode
 from chalicelib.domain.policies import Lane, Role, Tier
 from chalicelib.domain.ports import Entry
 from chalicelib.domain.providers import Providers
-from chalicelib.http import errors
-from chalicelib.observability import PowertoolsJournal
+from chalicelib.http import errors, traffic
+from chalicelib.observability import EmbeddedMetrics, PowertoolsJournal
 from chalicelib.providers import stripe_account, twilio_messages
 from chalicelib.providers.solana_minter import SolanaMinter
 from chalicelib.providers.stripe_payments import StripePayments
@@ -78,6 +79,18 @@ class LoudJournal(ListJournal):
         self._real.alarm(action, **facts)
 
 
+class Figures:
+    """What is told to CloudWatch, as it is written."""
+
+    def __init__(self) -> None:
+        self._real = EmbeddedMetrics("test")
+        self.written = io.StringIO()
+
+    def emit(self, figures: Mapping[Figure, float]) -> None:
+        with redirect_stdout(self.written):
+            self._real.emit(figures)
+
+
 class RudeSes:
     """An SES that quotes in its errors what it was sent: it refuses one mail, fails at one, takes the rest."""
 
@@ -103,7 +116,7 @@ class House:
     """The front, its surroundings, and all that it kept and said."""
 
     def __init__(self, stand_ins: StandIns, style: str = "json") -> None:
-        self.journal = LoudJournal(style)
+        self.journal, self.figures = LoudJournal(style), Figures()
         clock = ManualClock()
         self.payments = StripePayments(told(STRIPE_KEY), clock, api_base=stand_ins.url)
         self.payouts = StripePayouts(told(STRIPE_KEY), clock, api_base=stand_ins.url)
@@ -123,6 +136,7 @@ class House:
             journal=self.journal,
             providers=cast(Providers, made),
             environment=TWILIO,
+            emitter=self.figures,
         )
         made.endpoints = self.front.endpoints
         self.sent: list[str] = []
@@ -151,6 +165,8 @@ class House:
                 "the controls": repr(front.store.controls),
                 "the suppressions": repr(front.suppressions.rows),
                 "the operations": repr(front.operations.operations),
+                "the counters": repr(front.metrics.minutes) + repr(front.metrics.kept),
+                "the figures": self.figures.written.getvalue(),
                 "the alerts": repr(front.alerts.alerts) + repr(front.outlets.sms.sent),
             },
             self.walk,
@@ -229,6 +245,8 @@ def test_no_canary_is_found_anywhere(house: House) -> None:
         *("request_unavailable", "quota_unknown", "function_failed", "sms_status", "opted_out"),
         *("create_endpoint", "rotate_secret"),
     }
+    told = house.figures.written.getvalue()
+    assert all(each in told for each in ("job_results_total", "http_requests_total", "function_runs"))
     for line in house.journal.written.getvalue().splitlines():
         assert json.loads(line)["service"] == "queue-service"
 
@@ -304,6 +322,10 @@ def count_under_an_address(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MemoryQuotas, "draw", lambda self, who, *a, **rest: before(self, f"{who}{MAIL}", *a, **rest))
 
 
+def count_a_path(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(traffic, "_asked", lambda request: (request.method, request.context["path"]))
+
+
 def keep_whom_an_erasure_is_about(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("chalicelib.service.operations.address_mark", lambda _, address: address)
 
@@ -326,6 +348,7 @@ PLANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
     (show_a_service_the_data, "as service"),
     (list_the_data, "the 200 to GET /v1/jobs?"),
     (count_under_an_address, "the counts of the callers"),
+    (count_a_path, "the counters"),
     (keep_whom_an_erasure_is_about, "the operations"),
     (tell_who_is_on_call_about_whom, "the alerts"),
 ]

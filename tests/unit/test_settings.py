@@ -57,6 +57,11 @@ def test_alerts_begin_where_the_contract_says_unless_it_is_said_otherwise() -> N
     assert alerts.oncall_phone == given["ONCALL_PHONE"]
 
 
+def test_functions_tell_cloudwatch_of_their_figures_unless_it_is_switched_off() -> None:
+    assert Settings.from_env(ENVIRONMENT).emits_metrics
+    assert not Settings.from_env({**ENVIRONMENT, "ENABLE_METRICS": "false"}).emits_metrics
+
+
 def test_web_pages_and_the_public_url_are_nobody_and_unknown_unless_named() -> None:
     settings = Settings.from_env(ENVIRONMENT)
     assert (settings.cors_origins, settings.public_base_url) == (frozenset(), None)
@@ -72,6 +77,7 @@ def test_an_empty_environment_is_refused_with_every_name_that_is_missing() -> No
 BAD: list[tuple[str, str]] = [
     ("LOG_LEVEL", "LOUD"),
     ("LOG_FORMAT", "xml"),
+    ("ENABLE_METRICS", "yes"),
     ("JOBS_TABLE", "jobs table"),
     ("MONEY_QUEUE_URL", "money-queue"),
     ("MONEY_QUEUE_DLQ_URL", "ftp://host/queue"),
