@@ -61,6 +61,7 @@ def assembled(options: Options, api: Api, report: Report) -> Iterator[Endpoints]
             StandIns(
                 state=state / "stand-ins.sqlite",
                 ses=environment["AWS_ENDPOINT_URL"],
+                silence=options.silence,
                 twilio_webhook=f"{api.url}/v1/callbacks/twilio",
                 stripe_webhook=(f"{api.url}/v1/callbacks/stripe", STRIPE_WEBHOOK_SECRET),
                 mail_events=(f"{api.url}/v1/callbacks/ses", environment["SES_TOPIC"]),

@@ -16,7 +16,10 @@ class OptionError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """`endpoint` is None where the embedded AWS is to be started; `every` replaces the schedules' own rates."""
+    """`endpoint` is None where the embedded AWS is to be started; `every` replaces the schedules' own rates.
+
+    `silence` is how long a stand-in that does not answer keeps its caller waiting before it hangs up.
+    """
 
     port: int
     directory: Path
@@ -24,6 +27,7 @@ class Options:
     endpoint: str | None
     function_timeout: timedelta
     every: timedelta | None
+    silence: timedelta
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Options":
@@ -36,6 +40,7 @@ class Options:
             endpoint=_endpoint(environ),
             function_timeout=_seconds(environ, "FUNCTION_TIMEOUT_SECONDS", "60"),
             every=every or None,
+            silence=_seconds(environ, "STAND_IN_SILENCE_SECONDS", "60"),
         )
 
 

@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from local.standins.wire import Answer, Request, Silent
 
-SILENCE_SECONDS = 60.0  # the longest that a caller is left waiting
+SILENCE = timedelta(seconds=60)  # the longest that a caller is left waiting
 TICK_SECONDS = 0.002
 FINISHING_SECONDS = 0.2  # given to requests that are in hand before the port goes down
 COUNTERS = Path("/proc/net/snmp")
@@ -28,8 +29,11 @@ COUNTERS = Path("/proc/net/snmp")
 class Listener:
     """Serves `handle` on a port, from `start` to `stop`."""
 
-    def __init__(self, host: str, port: int, handle: Callable[[Request], Answer]) -> None:
+    def __init__(
+        self, host: str, port: int, handle: Callable[[Request], Answer], *, silence: timedelta = SILENCE
+    ) -> None:
         self.handle = handle
+        self.silence = silence
         self.stopping = threading.Event()
         self._down = False
         self._to_refuse = 0
@@ -211,9 +215,9 @@ class _Conversation(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _stay_silent(self) -> None:
-        """Say nothing until the caller gives up."""
+        """Say nothing until the caller gives up, or has waited for long enough."""
         self.close_connection = True
-        until = time.monotonic() + SILENCE_SECONDS
+        until = time.monotonic() + self._listener.silence.total_seconds()
         while time.monotonic() < until and not self._listener.stopping.is_set():
             readable, _, _ = select.select([self.connection], [], [], 0.05)
             if readable and not self.connection.recv(1, socket.MSG_PEEK):

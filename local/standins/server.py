@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -13,7 +13,7 @@ from local.standins.callbacks import Callbacks
 from local.standins.faults import BadOrder, Faults, Mode, Provider
 from local.standins.hooks_face import PATH as HOOKS_PATH
 from local.standins.hooks_face import HooksFace
-from local.standins.listener import Listener
+from local.standins.listener import SILENCE, Listener
 from local.standins.mail_events import CERTIFICATE_PATH, MailEvents
 from local.standins.orders_face import PATH, OrdersFace
 from local.standins.ses_face import SesFace
@@ -46,7 +46,8 @@ class StandIns:
     State is in the file, or in memory. `ses` is the base URL of the SES behind the relay, `twilio_webhook`
     where texts to our number are told, `stripe_webhook` where Stripe tells what has changed and the secret
     that it signs with, `mail_events` where SNS tells what becomes of mails and its topic's ARN. `now` is the
-    clock that keys age by. Raises OSError when a port is taken.
+    clock that keys age by, `silence` how long a caller waits for an answer that does not come. Raises OSError
+    when a port is taken.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class StandIns:
         stripe_webhook: tuple[str, str] | None = None,
         mail_events: tuple[str, str] | None = None,
         now: Callable[[], datetime] = _system_now,
+        silence: timedelta = SILENCE,
     ) -> None:
         self._books = Books(str(state) if state else ":memory:")
         self._faults = Faults()
@@ -76,13 +78,9 @@ class StandIns:
         self._chain: ChainFace | None = None
         self._beginning = Lock()
         self._now = now
+        ports = {Provider.STRIPE: port, Provider.SES: ses_port, Provider.SOLANA: chain_port}
         self._listeners = {
-            Provider.STRIPE: Listener("127.0.0.1", port, self._answer),
-            Provider.SES: Listener("127.0.0.1", ses_port, self._answer),
-            Provider.ORDERS: Listener("127.0.0.1", 0, self._answer),
-            Provider.TWILIO: Listener("127.0.0.1", 0, self._answer),
-            Provider.HOOKS: Listener("127.0.0.1", 0, self._answer),
-            Provider.SOLANA: Listener("127.0.0.1", chain_port, self._answer),
+            each: Listener("127.0.0.1", ports.get(each, 0), self._answer, silence=silence) for each in Provider
         }
 
     @property
