@@ -195,7 +195,7 @@ def test_the_signing_secret_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 @needs_proc
 def test_the_demo_proves_its_sale(tmp_path: Path) -> None:
-    sale = run(sys.executable, "-m", "local.demo", directory=tmp_path, N="20")
+    sale = run(sys.executable, "-m", "local.demo", directory=tmp_path, N="20", STAND_IN_SILENCE_SECONDS="2")
     assert sale.returncode == 0, sale.stdout + sale.stderr
     rows = dict(re.findall(r"^  (\w[\w ]*?) +(\d+)$", sale.stdout, re.MULTILINE))
     assert rows == {
