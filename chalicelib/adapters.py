@@ -112,11 +112,12 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.job_index import DynamoJobIndex
     from chalicelib.aws.job_store import DynamoJobStore
     from chalicelib.aws.leases import DynamoLeases
+    from chalicelib.aws.meter import Meter
     from chalicelib.aws.operation_store import DynamoOperationStore
     from chalicelib.aws.schedule_store import DynamoScheduleStore
     from chalicelib.aws.tables import Tables
 
-    clients, clock = Clients(), SystemClock()
+    clients, clock = Clients(meter=Meter()), SystemClock()
     tell, tables, queues = Teller(clients), Tables(**asdict(settings.tables)), settings.queues
     registry, suppressions, quiet_hours, endpoints = _facts(clients, tables)
     metrics, alert_book = _figures(clients, tables)
@@ -190,9 +191,12 @@ def _facts(clients: "Clients", tables: "Tables") -> tuple[Registry, Suppressions
 
 def _figures(clients: "Clients", tables: "Tables") -> tuple[Metrics, AlertBook]:
     from chalicelib.aws.alert_store import DynamoAlertBook
+    from chalicelib.aws.meter import MeteredMetrics
     from chalicelib.aws.metrics_store import DynamoMetrics
 
-    return DynamoMetrics(clients.dynamodb, tables), DynamoAlertBook(clients.dynamodb, tables)
+    metrics: Metrics = DynamoMetrics(clients.dynamodb, tables)
+    metrics = metrics if clients.meter is None else MeteredMetrics(metrics, clients.meter)
+    return metrics, DynamoAlertBook(clients.dynamodb, tables)
 
 
 def _mail_topic(settings: Settings, clock: Clock) -> Topic | None:

@@ -1,10 +1,13 @@
 """The AWS clients, each made when first asked for and kept for the container's life."""
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import botocore.session
 from botocore.config import Config
+
+if TYPE_CHECKING:
+    from chalicelib.aws.meter import Meter
 
 CONNECT_TIMEOUT = 1.0  # seconds
 READ_TIMEOUT = 3.0
@@ -19,11 +22,17 @@ class Clients:
     """
 
     def __init__(
-        self, region: str | None = None, *, session: Any = None, patience: float | None = None
+        self,
+        region: str | None = None,
+        *,
+        session: Any = None,
+        patience: float | None = None,
+        meter: "Meter | None" = None,
     ) -> None:
         self._session = session or botocore.session.get_session()
         self._region = region
         self._patience = patience
+        self.meter = meter
 
     def impatient(self, seconds: float) -> "Clients":
         """Return others, which call once and wait no longer for a connection, nor for an answer."""
@@ -32,12 +41,12 @@ class Clients:
     @cached_property
     def dynamodb(self) -> Any:
         """Tables. It never retries by itself: `failures.py` does, where a repetition cannot blur the answer."""
-        return self._client("dynamodb", attempts=1)
+        return self._metered(self._client("dynamodb", attempts=1))
 
     @cached_property
     def sqs(self) -> Any:
         """Queues. A message sent twice does no harm."""
-        return self._client("sqs", attempts=3)
+        return self._metered(self._client("sqs", attempts=3))
 
     @cached_property
     def sesv2(self) -> Any:
@@ -68,6 +77,11 @@ class Clients:
     def secrets(self) -> Any:
         """Secrets."""
         return self._client("secretsmanager", attempts=3)
+
+    def _metered(self, client: Any) -> Any:
+        if self.meter is not None:
+            self.meter.watch(client)
+        return client
 
     def _client(self, service: str, *, attempts: int) -> Any:
         return self._session.create_client(

@@ -28,6 +28,13 @@ function Figures() {
       { name: "parked", number: true, cell: (row) => count(row.parked) },
       { name: "waiting, average and most", number: true, cell: (row) => `${count(row.waiting.average)} / ${count(row.waiting.highest)}` },
     ]} /></section>
+    <section aria-labelledby="cost"><h2 id="cost">What a job costs</h2>${summary.cost ? html`<${Facts} rows=${[
+      ["jobs measured", count(summary.cost.jobs)],
+      ["AWS calls a job", Object.entries(summary.cost.callsPerJob).map(([service, calls]) => `${calls} ${service}`).join(", ")],
+      ["write units a job", summary.cost.writeUnitsPerJob],
+      ["read units a job", summary.cost.readUnitsPerJob],
+      ["dollars a million jobs", html`${summary.cost.dollarsPerMillion.toFixed(2)} <span class="quiet">tables and queues, at us-east-1's prices; without Lambda, the gateway and scheduled functions</span>`],
+    ]} />` : html`<${Empty}>Nothing was measured yet.</${Empty}>`}</section>
     ${summary.functions?.length > 0 && html`<section aria-labelledby="functions"><h2 id="functions">Scheduled functions</h2><${Table} caption="Scheduled functions" rows=${summary.functions} keyOf=${(row) => row.name} columns=${[
       { name: "function", cell: (row) => row.name },
       { name: "state", cell: (row) => html`<${Badge} of=${row.status} />` },

@@ -38,6 +38,9 @@ class Measure(StrEnum):
     ANSWERED = "http"  # no job's: requests of a method and route, by status
     ANSWERED_IN = "http_in"  # the same, by the bucket of their duration
     ANSWERING = "http_ms"  # milliseconds that they took in all
+    CALLS = "calls"  # no job's: calls of AWS, by service
+    WRITE_UNITS = "wcu"  # that DynamoDB said they took
+    READ_UNITS = "rcu"
 
 
 RESULTS = (Measure.SUCCESS, Measure.FAILURE, Measure.REFUSED)

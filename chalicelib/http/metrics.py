@@ -82,6 +82,20 @@ _RATE: Shape = {
 _SPREAD: Shape = record({"average": nullable({"type": "number"}), "highest": nullable(COUNT)})
 _ENDED = {"completed": COUNT, "failed": COUNT, "refused": COUNT}
 _UNTIL: Shape = {**MOMENT, "description": "What was counted before this moment is in it."}
+COST = (
+    "What a job has cost in tables and queues, indexes included where DynamoDB bills them, as the API and the "
+    "consumers measured it since the counters began; dollars at us-east-1's prices. Lambda, the gateway and "
+    "the scheduled functions are not in it. Null before anything was measured."
+)
+_COST = record(
+    {
+        "jobs": {**COUNT, "description": "That ended."},
+        "callsPerJob": {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+        "writeUnitsPerJob": {"type": "number", "minimum": 0},
+        "readUnitsPerJob": {"type": "number", "minimum": 0},
+        "dollarsPerMillion": {"type": "number", "minimum": 0},
+    }
+)
 SCHEMAS: Shapes = {
     "MetricsSummary": record(
         {
@@ -104,6 +118,7 @@ SCHEMAS: Shapes = {
                 **record({severity.value: COUNT for severity in Severity}),
                 "description": "Alerts that began within 24 hours, by severity; tests are left out.",
             },
+            "cost": {**nullable(_COST), "description": COST},
         }
     ),
     "MetricsThroughput": record(

@@ -11,6 +11,7 @@ from typing import Any
 
 from chalicelib.domain.alerting import AlertBook, AlertType, Severity
 from chalicelib.domain.backlog import Backlog
+from chalicelib.domain.cost import Cost, cost
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import Clock, Limiter
@@ -82,6 +83,7 @@ class Figures:
             "until": moment(series.until),
             "queues": [{"queue": tier.value, **_summed(flows[tier])} for tier in Tier],
             "alerts": self._by_severity(),
+            "cost": _cost(cost(series.totals)),
         }
 
     def _by_severity(self) -> dict[str, int]:
@@ -212,4 +214,16 @@ def _results(results: Results) -> dict[str, Any]:
         "failed": results.failure,
         "refused": results.refused,
         "failureRate": round(results.failure / tried, 4) if tried else None,
+    }
+
+
+def _cost(told: Cost | None) -> dict[str, Any] | None:
+    if told is None:
+        return None
+    return {
+        "jobs": told.jobs,
+        "callsPerJob": {service: round(calls, 2) for service, calls in told.calls.items()},
+        "writeUnitsPerJob": round(told.write_units, 2),
+        "readUnitsPerJob": round(told.read_units, 2),
+        "dollarsPerMillion": round(told.dollars_per_million, 2),
     }
