@@ -112,12 +112,11 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.job_index import DynamoJobIndex
     from chalicelib.aws.job_store import DynamoJobStore
     from chalicelib.aws.leases import DynamoLeases
-    from chalicelib.aws.meter import Meter
     from chalicelib.aws.operation_store import DynamoOperationStore
     from chalicelib.aws.schedule_store import DynamoScheduleStore
     from chalicelib.aws.tables import Tables
 
-    clients, clock = Clients(meter=Meter()), SystemClock()
+    clients, clock = Clients(), SystemClock()
     tell, tables, queues = Teller(clients), Tables(**asdict(settings.tables)), settings.queues
     registry, suppressions, quiet_hours, endpoints = _facts(clients, tables)
     metrics, alert_book = _figures(clients, tables)
@@ -194,8 +193,7 @@ def _figures(clients: "Clients", tables: "Tables") -> tuple[Metrics, AlertBook]:
     from chalicelib.aws.meter import MeteredMetrics
     from chalicelib.aws.metrics_store import DynamoMetrics
 
-    metrics: Metrics = DynamoMetrics(clients.dynamodb, tables)
-    metrics = metrics if clients.meter is None else MeteredMetrics(metrics, clients.meter)
+    metrics = MeteredMetrics(DynamoMetrics(clients.dynamodb, tables), clients.meter)
     return metrics, DynamoAlertBook(clients.dynamodb, tables)
 
 

@@ -1,13 +1,12 @@
 """The AWS clients, each made when first asked for and kept for the container's life."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import botocore.session
 from botocore.config import Config
 
-if TYPE_CHECKING:
-    from chalicelib.aws.meter import Meter
+from chalicelib.aws.meter import Meter
 
 CONNECT_TIMEOUT = 1.0  # seconds
 READ_TIMEOUT = 3.0
@@ -22,17 +21,12 @@ class Clients:
     """
 
     def __init__(
-        self,
-        region: str | None = None,
-        *,
-        session: Any = None,
-        patience: float | None = None,
-        meter: "Meter | None" = None,
+        self, region: str | None = None, *, session: Any = None, patience: float | None = None
     ) -> None:
         self._session = session or botocore.session.get_session()
         self._region = region
         self._patience = patience
-        self.meter = meter
+        self.meter = Meter()  # of the tables and the queues
 
     def impatient(self, seconds: float) -> "Clients":
         """Return others, which call once and wait no longer for a connection, nor for an answer."""
@@ -79,8 +73,7 @@ class Clients:
         return self._client("secretsmanager", attempts=3)
 
     def _metered(self, client: Any) -> Any:
-        if self.meter is not None:
-            self.meter.watch(client)
+        self.meter.watch(client)
         return client
 
     def _client(self, service: str, *, attempts: int) -> Any:

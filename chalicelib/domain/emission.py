@@ -72,6 +72,8 @@ def _figure_of(name: Name, tiers: Mapping[str, Tier]) -> Figure | None:
             return figure(f"{REQUESTS}_count")
         case Measure.ANSWERING:
             return figure(f"{REQUESTS}_sum")
+        case Measure.CALLS | Measure.WRITE_UNITS | Measure.READ_UNITS:
+            return None  # CloudWatch has them from AWS itself
         case Measure.BEGUN | Measure.RETRIED | Measure.PARKED:
             return None
         case never:
