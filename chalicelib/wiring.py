@@ -113,7 +113,7 @@ _service: Service | None = None
 def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType] | None = None) -> Service:
     """Make the use cases over adapters; `types` are the discovered ones unless given."""
     types = types if types is not None else jobtypes.discover()
-    emission = Emission(adapters.emitter)
+    emission = Emission(adapters.emitter, adapters.journal)
     adapters = _emitting(adapters, emission, types)
     queue, clock, journal, timing = adapters.queue, adapters.clock, adapters.journal, settings.timing
     intake = Intake(types, own_machine=settings.stage in OWN_MACHINE)

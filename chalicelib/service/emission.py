@@ -25,8 +25,9 @@ from chalicelib.domain.tally import Counts, Metrics, Series
 class Emission:
     """What one invocation has to tell; without an emitter nobody is told of anything."""
 
-    def __init__(self, emitter: Emitter | None) -> None:
+    def __init__(self, emitter: Emitter | None, journal: Journal) -> None:
         self._emitter = emitter
+        self._journal = journal
         self._lock = threading.Lock()  # on one machine all functions are threads of one process
         self._counts: defaultdict[Figure, float] = defaultdict(float)
         self._gauges: dict[Figure, float] = {}
@@ -50,15 +51,18 @@ class Emission:
                 self._gauges.update(figures)
 
     def flush(self) -> None:
-        """Tell of what there is to tell."""
+        """Tell of what there is to tell; what cannot be told of is lost, and fails nothing."""
         if self._emitter is None:
             return
         with self._lock:
             held = {**self._gauges, **self._counts}
             self._counts.clear()
             self._gauges.clear()
-        if held:
-            self._emitter.emit(held)
+        try:
+            if held:
+                self._emitter.emit(held)
+        except Exception as error:  # noqa: BLE001 - whatever it was, jobs and answers are worth more than figures
+            self._journal.alarm("figures_not_told", error=type(error).__name__)
 
     @contextmanager
     def at_the_end(self) -> Iterator[None]:

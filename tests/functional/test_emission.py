@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.session import get_session
 from botocore.validate import ParamValidator
+from chalice.app import ScheduledEventConfig
 
 from app import app
 from chalicelib import wiring
@@ -150,7 +151,9 @@ def test_the_monitor_tells_what_it_sees_and_whom_it_told(front: Front, told: Cal
     assert seen["monitor_minutes",] == 17
 
 
-@pytest.mark.parametrize("function", ["dispatch", "run_schedules", "run_operations", "monitor", "cleanup"])
+@pytest.mark.parametrize(
+    "function", [each.name for each in app.event_sources if isinstance(each, ScheduledEventConfig)]
+)
 def test_every_scheduled_function_tells_how_it_ended(
     front: Front, told: Callable[[], Told], function: str
 ) -> None:
@@ -170,6 +173,37 @@ def test_a_run_that_fails_or_finds_another_at_it_says_so(
     with pytest.raises(FunctionFailed):
         run("monitor")
     assert told() == {("function_runs", "function=monitor", "result=failure"): 1}
+
+
+def test_limits_that_cannot_be_read_fail_no_run(
+    front: Front, told: Callable[[], Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise StoreRefused
+
+    monkeypatch.setattr(front.limiter, "buckets", refuse)
+    run("monitor")
+    seen = told()
+    assert seen["function_runs", "function=monitor", "result=success"] == 1
+    assert not any(name.startswith("rate_limit") for name, *_ in seen)
+    assert "limits_not_seen" in front.journal.actions()
+
+
+def test_figures_that_cannot_be_told_fail_no_answer_batch_or_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def break_off(*_: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(EmbeddedMetrics, "emit", break_off)
+    front = Front(emitter=EmbeddedMetrics("test"), providers=Both())
+    front.post(BODY)
+    assert consume(front, "money-queue") == []
+    front.clock.advance(NEVER_LATER)
+    assert front.post(MAIL).status_code == 201
+    run("dispatch")
+    assert front.journal.actions().count("figures_not_told") == 3
+    wiring.install(None)
 
 
 def test_nothing_is_told_and_nothing_stands_in_between_when_it_is_switched_off(

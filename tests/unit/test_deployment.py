@@ -106,11 +106,19 @@ def test_no_right_is_without_bounds(function: str) -> None:
         assert '"*"' not in resources(statement) or set(statement["Action"]) <= UNBOUNDED
 
 
+def may_do(function: str, table: str) -> set[str]:
+    """Return what a function may do to a table."""
+    arn = json.dumps({"Fn::GetAtt": [table, "Arn"]})
+    return {action for each in statements(function) if arn in resources(each) for action in each["Action"]}
+
+
 @pytest.mark.parametrize("function", sorted(name for name in FUNCTIONS if name.startswith(COUNTING)))
 def test_who_counts_may_add_to_the_counters(function: str) -> None:
-    table = json.dumps({"Fn::GetAtt": ["QueueMetricsTable", "Arn"]})
-    may = {action for each in statements(function) if table in resources(each) for action in each["Action"]}
-    assert "dynamodb:UpdateItem" in may
+    assert "dynamodb:UpdateItem" in may_do(function, "QueueMetricsTable")
+
+
+def test_the_monitor_may_read_the_limits_that_it_tells_of_and_change_none() -> None:
+    assert may_do("monitor", "RateLimitsTable") == {"dynamodb:BatchGetItem"}
 
 
 @pytest.mark.parametrize("function", ["api_handler", "dispatch"])
