@@ -23,6 +23,9 @@ export function Alerts({ query, who }) {
     ${testing && html`<${Test} onClose=${() => setTesting(false)} onDone=${live.refresh} />`}`;
 }
 
+const SEVERITIES = ["critical", "warning", "info"];
+const worstFirst = (alerts) => alerts.toSorted((one, other) => SEVERITIES.indexOf(one.severity) - SEVERITIES.indexOf(other.severity));
+
 /** The alerts that go on, each with what it says and one button. */
 export function AlertList({ alerts, refresh, keys }) {
   const [asking, setAsking] = useState(null);
@@ -30,10 +33,10 @@ export function AlertList({ alerts, refresh, keys }) {
   useKeys(keys && first ? { e: () => setAsking(first) } : {});
   if (alerts.length === 0) return keys ? html`<${Empty}>No alert goes on.</${Empty}>` : null;
   return html`<section aria-label="Alerts that go on" class="alerts">
-    ${alerts.map((each) => html`<article class="failure" key=${each.id}>
+    ${worstFirst(alerts).map((each) => html`<article class="alert ${each.severity}" key=${each.id}>
       <div><${Badge} of=${each.severity} /> <strong>${each.queue} · ${each.alertType}</strong> since <${Age} at=${each.createdAt} />
         ${each.acknowledged ? html` · acknowledged by ${each.acknowledgedBy}` : html` <button onClick=${() => setAsking(each)}>Acknowledge<span class="unseen"> ${each.queue} ${each.alertType}</span></button>`}</div>
-      <p class="said-of">${each.message}</p>
+      <p>${each.message}</p>
     </article>`)}
     ${asking && html`<${Ask} title="Acknowledge ${asking.queue} · ${asking.alertType}?" verb="Acknowledge" onClose=${() => setAsking(null)} onDone=${refresh}
       act=${async (values) => { await send("POST", `alerts/${encodeURIComponent(asking.id)}/acknowledge`, values); return "Acknowledged: nobody is rung about it any more."; }}>

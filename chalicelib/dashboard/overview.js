@@ -28,23 +28,29 @@ function Verdict({ queues, alerts }) {
   return html`<p class="verdict ${told.tone}" role="status"><strong>${told.headline}</strong> ${told.why}</p>`;
 }
 
+// What a critical alert about money means in two words; others are `Money needs a look.`
+const MEANS = { queue_age: "Money is stuck.", queue_depth: "Money is stuck.", dead_letters: "Money fails.", parked: "Money waits for a person.", heartbeat: "Money is not looked after." };
+
 /** What an operator must know within five seconds: `{tone, headline, why}`. */
 export function verdict(queues, alerts) {
   const tier = queues.find((each) => each.queue === "money");
-  const open = alerts.filter((each) => !each.resolvedAt && each.queue === "money" && each.severity === "critical");
-  const stopped = tier.stops.map((each) => `${each.scope === "all" ? "everything" : `${each.scope} ${each.value ?? ""}`} is stopped by ${each.owner}: ${each.reason}`);
+  const critical = alerts.filter((each) => !each.resolvedAt && each.queue === "money" && each.severity === "critical");
+  const stops = tier.stops.map((each) => `${each.scope === "all" ? "Everything" : `The ${each.scope} ${each.value ?? ""}`} is stopped by ${each.owner}: ${each.reason}.`);
   const waits = waiting(tier);
+  const { retrying = 0, parked = 0 } = tier.counts ?? {};
   const why = [
-    ...stopped,
-    tier.oldestAgeSeconds && `the oldest job has waited for ${tier.oldestAge}`,
-    waits > 0 && `${plural(waits, "job waits", "jobs wait")}${tier.drainSeconds ? `, ${duration(tier.drainSeconds)} to drain` : ""}`,
-    tier.counts?.retrying > 0 && `${plural(tier.counts.retrying, "job failed and tries again", "jobs failed and try again")}`,
-    tier.counts?.parked > 0 && `${plural(tier.counts.parked, "parked job needs a person", "parked jobs need a person")}`,
+    ...stops,
+    ...critical.map((each) => each.message),
+    critical.length === 0 && tier.oldestAgeSeconds && `The oldest job has waited for ${tier.oldestAge}.`,
+    critical.length === 0 && waits > 0 && `${plural(waits, "job waits", "jobs wait")}${tier.drainSeconds ? `, ${duration(tier.drainSeconds)} to drain` : ""}.`,
+    retrying > 0 && `${plural(retrying, "job failed and tries again", "jobs failed and try again")}.`,
+    parked > 0 && `${plural(parked, "parked job needs", "parked jobs need")} a person.`,
   ].filter(Boolean);
-  const text = why.length ? `${why.join("; ")}.` : "Nothing waits.";
-  if (stopped.length) return { tone: "bad", headline: "Money is stopped.", why: text };
-  if (open.length || tier.oldestAgeSeconds > 600) return { tone: "bad", headline: "Money is stuck.", why: text };
-  if (tier.oldestAgeSeconds || tier.counts?.parked > 0 || tier.counts?.retrying > 0) return { tone: "warn", headline: "Money moves, but not all of it.", why: text };
+  const text = why.join(" ") || "Nothing waits.";
+  if (stops.length) return { tone: "bad", headline: "Money is stopped.", why: text };
+  if (critical.length) return { tone: "bad", headline: MEANS[critical[0].alertType] ?? "Money needs a look.", why: text };
+  if (tier.oldestAgeSeconds > 600) return { tone: "bad", headline: "Money is stuck.", why: text };
+  if (tier.oldestAgeSeconds || parked || retrying) return { tone: "warn", headline: "Money moves, but not all of it.", why: text };
   return { tone: "good", headline: "Money moves.", why: text };
 }
 

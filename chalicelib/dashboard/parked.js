@@ -35,7 +35,7 @@ const Known = ({ job }) => html`<${Facts} rows=${[
   ["attempts", `${job.attempts} of ${job.maxAttempts}`],
   ["what happened", job.error && html`<code>${job.error.code}</code> ${job.error.message}`],
   ["provider's request", job.error?.reference && html`<code>${job.error.reference}</code>`],
-  ["at the provider", html`${job.providerObject ? html`<code>${job.providerObject}</code> ` : "nothing is known; "}${atProvider(job)}`],
+  ["at the provider", html`${job.providerObject ? html`<code>${job.providerObject}</code>` : "nothing is known"} ${atProvider(job)}`],
   ["to check", CHECKS[job.type] ?? "Whether the provider has done it."],
 ]} />`;
 
