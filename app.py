@@ -76,7 +76,7 @@ def _consume(tier: Tier, lane: Lane, event: SQSEvent) -> dict[str, Any]:
     made = service()
     inbox = made.inboxes(tier, lane)
     worker = Worker(tier, made.execute, made.queue, inbox, made.journal)
-    with discreet(made.journal, f"{tier}_{lane}"), made.watch.emission.at_the_end():
+    with discreet(made.journal, f"{tier}_{lane}", made.traces), made.watch.emission.at_the_end():
         return consume(worker, event.to_dict(), ends=_ends(event.context))
 
 
@@ -84,7 +84,7 @@ def _consume(tier: Tier, lane: Lane, event: SQSEvent) -> dict[str, Any]:
 def _run(function: str) -> Iterator[Callable[[Any], None]]:
     """Let a scheduled function run; it says what it did, which is told of at its end."""
     made = service()
-    with discreet(made.journal, function), made.watch.emission.of_run(function) as did:
+    with discreet(made.journal, function, made.traces), made.watch.emission.of_run(function) as did:
         yield did
 
 

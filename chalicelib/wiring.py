@@ -1,7 +1,7 @@
 """Wiring: the use cases over the adapters, made once per container by plain constructor calls."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from os import environ
 
@@ -13,7 +13,9 @@ from chalicelib.domain.ports import (
     Clock,
     Inbox,
     JobQueue,
+    JobStore,
     Journal,
+    Traces,
 )
 from chalicelib.keeping import Keeping, keeping
 from chalicelib.service.audit import Audit
@@ -23,9 +25,9 @@ from chalicelib.service.clone import Clone
 from chalicelib.service.control import Stops
 from chalicelib.service.dead_letters import DeadLetters
 from chalicelib.service.dispatch import Dispatch
-from chalicelib.service.emission import Emission, EmittingMetrics
 from chalicelib.service.endpoints import Endpoints
 from chalicelib.service.execute import Execute
+from chalicelib.service.fates import Executes
 from chalicelib.service.intake import Intake
 from chalicelib.service.keyring import KeyRing
 from chalicelib.service.limits import Limits
@@ -47,6 +49,7 @@ from chalicelib.service.submit import Submit
 from chalicelib.service.submit_together import SubmitTogether
 from chalicelib.service.suppressions import LookAfterSuppressions
 from chalicelib.settings import OWN_MACHINE, Settings
+from chalicelib.telling import tell_of
 from chalicelib.watching import Watch, watch
 
 
@@ -79,7 +82,7 @@ class Service:
     opt_outs: OptOuts
     quiet_hours: VenueQuietHours
     seals: Mapping[str, Seal]  # by vendor; one without a secret is not there
-    execute: Execute
+    execute: Executes
     dispatch: Dispatch
     schedules: Schedules
     endpoints: Endpoints
@@ -88,6 +91,7 @@ class Service:
     run_operations: RunOperations
     queue: JobQueue
     inboxes: Callable[[Tier, Lane], Inbox]
+    traces: Traces | None  # None: nothing is traced
 
 
 def service() -> Service:
@@ -113,8 +117,8 @@ _service: Service | None = None
 def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType] | None = None) -> Service:
     """Make the use cases over adapters; `types` are the discovered ones unless given."""
     types = types if types is not None else jobtypes.discover()
-    emission = Emission(adapters.emitter, adapters.journal)
-    adapters = _emitting(adapters, emission, types)
+    teller = tell_of(settings, adapters, types)
+    adapters = teller.adapters
     queue, clock, journal, timing = adapters.queue, adapters.clock, adapters.journal, settings.timing
     intake = Intake(types, own_machine=settings.stage in OWN_MACHINE)
     submit = _submit(adapters, timing)
@@ -143,13 +147,13 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         rate_limits=_rate_limits(adapters),
         suppressions=_suppressions(adapters),
         mail_events=_mail_events(adapters),
-        watch=watch(settings, adapters, types, emission),
+        watch=watch(settings, adapters, types, teller.emission),
         keeping=partial(keeping, adapters, types, timing),
         callbacks=_callbacks(adapters, types, timing),
         quiet_hours=VenueQuietHours(adapters.quiet_hours, clock=clock, chance=adapters.chance, journal=journal),
         opt_outs=OptOuts(adapters.suppressions, clock=clock, chance=adapters.chance, journal=journal),
         seals=_seals(settings, adapters),
-        execute=_execute(adapters, types, timing),
+        execute=teller.consuming(partial(_execute, adapters, timing), types),
         dispatch=_dispatch(adapters, types, timing),
         schedules=_schedules(adapters, intake, run_schedules),
         endpoints=_endpoints(settings, adapters),
@@ -158,15 +162,8 @@ def assemble(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         run_operations=run_operations,
         queue=queue,
         inboxes=adapters.inboxes,
+        traces=teller.traces,
     )
-
-
-def _emitting(adapters: Adapters, emission: Emission, types: Mapping[str, JobType]) -> Adapters:
-    """Have what is counted be told of, too; where nobody is told, nothing stands in between."""
-    if not emission.on:
-        return adapters
-    tiers = {name: job_type.tier for name, job_type in types.items()}
-    return replace(adapters, metrics=EmittingMetrics(adapters.metrics, emission, tiers))
 
 
 def _submit(adapters: Adapters, timing: Timing) -> Submit:
@@ -245,9 +242,11 @@ def _seals(settings: Settings, adapters: Adapters) -> Mapping[str, Seal]:
     }
 
 
-def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -> Execute:
+def _execute(
+    adapters: Adapters, timing: Timing, store: JobStore, journal: Journal, types: Mapping[str, JobType]
+) -> Execute:
     return Execute(
-        store=adapters.store,
+        store=store,
         registry=adapters.registry,
         queue=adapters.queue,
         providers=adapters.providers,
@@ -255,7 +254,7 @@ def _execute(adapters: Adapters, types: Mapping[str, JobType], timing: Timing) -
         clock=adapters.clock,
         chance=adapters.chance,
         crew=adapters.crew,
-        journal=adapters.journal,
+        journal=journal,
         limiter=adapters.limiter,
         suppressions=adapters.suppressions,
         metrics=adapters.metrics,

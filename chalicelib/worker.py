@@ -10,9 +10,8 @@ from chalicelib.domain.errors import Poison, StoreError
 from chalicelib.domain.job import JobId
 from chalicelib.domain.message import decode
 from chalicelib.domain.policies import Tier
-from chalicelib.domain.ports import Inbox, JobQueue, Journal, Received
-from chalicelib.service.execute import Execute
-from chalicelib.service.fates import Done, Fate, Later, Left, Stray
+from chalicelib.domain.ports import Inbox, JobQueue, Journal, Received, Traces
+from chalicelib.service.fates import Done, Executes, Fate, Later, Left, Stray
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class Worker:
     """What a consumer of one queue needs."""
 
     tier: Tier
-    execute: Execute
+    execute: Executes
     queue: JobQueue
     inbox: Inbox
     journal: Journal
@@ -89,13 +88,19 @@ class FunctionFailed(Exception):
 
 
 @contextmanager
-def discreet(journal: Journal, function: str) -> Iterator[None]:
-    """Log what a function breaks with by our own rules: Lambda prints whatever the exception says."""
+def discreet(journal: Journal, function: str, traces: Traces | None = None) -> Iterator[None]:
+    """Log what a function breaks with by our own rules: Lambda prints whatever the exception says.
+
+    What was traced meanwhile is sent at the end.
+    """
     try:
         yield
     except Exception as error:  # noqa: BLE001 - the edge, and nothing is kept back: it fails all the same
         journal.alarm("function_failed", function=function, error=type(error).__name__)
         raise FunctionFailed(f"{FunctionFailed.__doc__}") from None
+    finally:
+        if traces is not None:
+            traces.flush()
 
 
 def consume(worker: Worker, event: Mapping[str, Any], *, ends: datetime) -> dict[str, Any]:

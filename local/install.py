@@ -55,7 +55,7 @@ class Environment:
         return stamp.exists() and stamp.read_text() == self.fingerprint(name) and self.python.exists()
 
 
-SERVICE = ("requirements.txt", "requirements-local.txt")
+SERVICE = ("requirements.txt", "requirements-traces.txt", "requirements-local.txt")
 AWS = ("requirements-aws.txt",)
 VENV = Environment(ROOT / ".venv", {"run": SERVICE, "dev": (*SERVICE, "requirements-dev.txt")})
 VENV_AWS = Environment(ROOT / ".venv-aws", {"run": AWS, "dev": AWS})

@@ -61,6 +61,14 @@ class Journal(Protocol):
         ...
 
 
+class Traces(Protocol):
+    """The traces of jobs, as far as the edge of the service knows them."""
+
+    def flush(self) -> None:
+        """Send what has been gathered; a collector that is down delays it a little, and never fails it."""
+        ...
+
+
 class Crew(Protocol):
     """Runs the tasks of a batch side by side: threads in production, chosen by a seed in simulation."""
 

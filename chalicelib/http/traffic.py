@@ -20,7 +20,10 @@ IN_A_HURRY = frozenset({"/health", "/ready"})
 
 
 def counted(request: Request | None, get_response: Callable[[Request | None], Response]) -> Response:
-    """Count an answer; a middleware, and the outermost one, so that it sees what the others make of it."""
+    """Count an answer; a middleware, and the outermost one, so that it sees what the others make of it.
+
+    What was traced of the request is sent then.
+    """
     try:
         made = service()
     except QueueServiceError:  # the service cannot start, and the answer will say so
@@ -35,6 +38,8 @@ def counted(request: Request | None, get_response: Callable[[Request | None], Re
         took = max(made.clock.now() - began, timedelta(0))
         made.watch.traffic.count(method, route, status, took, may_write=route not in IN_A_HURRY)
         made.watch.emission.flush()
+        if made.traces is not None and route not in IN_A_HURRY:
+            made.traces.flush()
 
 
 def _asked(request: Request | None) -> tuple[str, str]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from chalicelib.domain.job import JobId
-from chalicelib.domain.ports import Change
+from chalicelib.domain.jobtype import JobType
+from chalicelib.domain.ports import Change, JobStore, Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,17 @@ class Stray:
 Fate = Done | Later | Left | Stray
 Tell = Callable[[Mapping[JobId, Fate]], None]
 DONE, LEFT, STRAY = Done(), Left(), Stray()
+
+
+class Executes(Protocol):
+    """What does a batch; `Execute` says how."""
+
+    def execute(self, receives: Mapping[JobId, int], *, ends: datetime, told: Tell = ...) -> dict[JobId, Fate]:
+        """Do what is due of these jobs before the invocation ends, and say what their messages deserve."""
+        ...
+
+
+MakeExecute = Callable[[JobStore, Journal, Mapping[str, JobType]], Executes]
 
 
 @dataclass(frozen=True, slots=True)

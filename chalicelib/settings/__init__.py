@@ -24,6 +24,7 @@ from chalicelib.settings.environment import (
     url,
     whole,
 )
+from chalicelib.settings.tracing import TraceSettings, read_traces
 from chalicelib.settings.vendors import (
     MailSettings,
     OrderServiceSettings,
@@ -109,6 +110,7 @@ class Settings:
     caller_limit: Allowance | None  # a user's requests; None: nobody is limited
     public_base_url: str | None
     alerts: AlertSettings
+    traces: TraceSettings | None  # None: there are none
     cors_origins: frozenset[str]
     timing: Timing
 
@@ -140,6 +142,7 @@ class Settings:
             caller_limit=_caller_limit(env),
             public_base_url=env.optional("PUBLIC_BASE_URL", _base_url),
             alerts=read_alerts(env),
+            traces=read_traces(env, stage),
             cors_origins=env.optional("CORS_ORIGINS", _origins) or frozenset(),
             timing=_timing(env, own_machine),
         )

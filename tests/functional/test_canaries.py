@@ -37,11 +37,13 @@ from chalicelib.providers.webhook_sender import WebhookSender
 from chalicelib.service import manage, problems, read, sending, submit
 from chalicelib.settings.environment import Secret
 from chalicelib.settings.vendors import TwilioSettings
+from chalicelib.tracing import Tracing
 from chalicelib.worker import FunctionFailed
 from local.standins import StandIns
 from local.standins.server import CHAIN_AUTHORITY
 from tests import fakes
 from tests.canaries import MAIL, PERSON, STRIPE_KEY, TWILIO, Walk, leaks, types
+from tests.collector import Collector, collecting
 from tests.fakes import ListJournal, ManualClock, MemoryStore, told
 from tests.fakes_endpoints import MemoryEndpointStore
 from tests.fakes_quotas import MemoryQuotas
@@ -115,7 +117,8 @@ def rude_names(host: str, *_: Any) -> Any:
 class House:
     """The front, its surroundings, and all that it kept and said."""
 
-    def __init__(self, stand_ins: StandIns, style: str = "json") -> None:
+    def __init__(self, stand_ins: StandIns, collector: Collector, style: str = "json") -> None:
+        self.collector = collector
         self.journal, self.figures = LoudJournal(style), Figures()
         clock = ManualClock()
         self.payments = StripePayments(told(STRIPE_KEY), clock, api_base=stand_ins.url)
@@ -135,7 +138,7 @@ class House:
             clock=clock,
             journal=self.journal,
             providers=cast(Providers, made),
-            environment=TWILIO,
+            environment={**TWILIO, "TRACES": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url},
             emitter=self.figures,
         )
         made.endpoints = self.front.endpoints
@@ -168,6 +171,7 @@ class House:
                 "the counters": repr(front.metrics.minutes) + repr(front.metrics.kept),
                 "the figures": self.figures.written.getvalue(),
                 "the alerts": repr(front.alerts.alerts) + repr(front.outlets.sms.sent),
+                "the traces": "\n".join(each.text for each in self.collector.spans()),
             },
             self.walk,
         )
@@ -178,6 +182,7 @@ class House:
         self.payouts.close()
         self.texts.close()
         self.minter.close()
+        cast(Tracing, wiring.service().traces).close()
 
     def _token(self, role: str) -> str:
         return self.front.token(role, sub="user-1" if role == "user" else "caller-1")
@@ -215,8 +220,14 @@ class House:
 
 
 @pytest.fixture
-def house(stand_ins: StandIns) -> Iterator[House]:
-    made = House(stand_ins)
+def collector() -> Iterator[Collector]:
+    with collecting() as made:
+        yield made
+
+
+@pytest.fixture
+def house(stand_ins: StandIns, collector: Collector) -> Iterator[House]:
+    made = House(stand_ins, collector)
     yield made
     made.close()
     wiring.install(None)
@@ -247,12 +258,16 @@ def test_no_canary_is_found_anywhere(house: House) -> None:
     }
     told = house.figures.written.getvalue()
     assert all(each in told for each in ("job_results_total", "http_requests_total", "function_runs"))
+    assert {each.name for each in house.collector.spans()} >= {
+        *("accept", "send", "consume", "payments.create", "payouts.pay_out", "mailer.send", "texts.send"),
+        *("hooks.post", "minter.read"),
+    }
     for line in house.journal.written.getvalue().splitlines():
         assert json.loads(line)["service"] == "queue-service"
 
 
-def test_what_a_person_reads_at_a_terminal_holds_none_either(stand_ins: StandIns) -> None:
-    house = House(stand_ins, "pretty")
+def test_what_a_person_reads_at_a_terminal_holds_none_either(stand_ins: StandIns, collector: Collector) -> None:
+    house = House(stand_ins, collector, "pretty")
     assert house.go() == []
     assert "run_failed" in house.journal.written.getvalue()
     house.close()
@@ -334,6 +349,10 @@ def tell_who_is_on_call_about_whom(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("chalicelib.service.alerting.message", lambda *_: f"A job of {MAIL} waits.")
 
 
+def trace_the_payload(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("chalicelib.tracing.ports.facts_of", lambda job: {"job.data": str(job.payload)})
+
+
 PLANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
     (note_the_payload, "the log"),
     (log_what_an_exception_says, "the log"),
@@ -351,6 +370,7 @@ PLANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
     (count_a_path, "the counters"),
     (keep_whom_an_erasure_is_about, "the operations"),
     (tell_who_is_on_call_about_whom, "the alerts"),
+    (trace_the_payload, "the traces"),
 ]
 
 

@@ -20,6 +20,7 @@ from chalicelib.domain.tally import BUCKETS, RESULTS, Measure, Name, answered
 from chalicelib.http.docs import CHAPTERS
 from chalicelib.jobtypes import discover
 from chalicelib.observability import EmbeddedMetrics
+from chalicelib.service.execute import Execute
 from chalicelib.service.monitor import Monitor
 from chalicelib.service.traffic import NEVER_LATER
 from chalicelib.worker import FunctionFailed
@@ -215,6 +216,7 @@ def test_nothing_is_told_and_nothing_stands_in_between_when_it_is_switched_off(
     consume(front, "money-queue")
     run("monitor")
     assert told() == {}
+    assert isinstance(made.execute, Execute)
     assert made.execute._metrics is front.metrics
     assert made.watch.monitor._backlog is front.backlog
     wiring.install(None)

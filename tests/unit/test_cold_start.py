@@ -10,6 +10,7 @@ from tests.front import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 NEVER = {"stripe", "solders", "jinja2", "twilio", "moto", "requests", "pytest", "cryptography.x509"}
+TRACING = ("opentelemetry", "google.protobuf", "chalicelib.tracing")
 PROBE = """
 import json, sys
 import app
@@ -25,9 +26,9 @@ print(json.dumps({"status": answer["statusCode"], "modules": sorted(sys.modules)
 """
 
 
-def loaded(probe: str) -> dict[str, object]:
+def loaded(probe: str, **settings: str) -> dict[str, object]:
     """Return what a fresh interpreter prints at the end of a probe."""
-    environment = {**ENVIRONMENT, "PATH": os.environ["PATH"], "AWS_DEFAULT_REGION": "eu-central-1"}
+    environment = {**ENVIRONMENT, "PATH": os.environ["PATH"], "AWS_DEFAULT_REGION": "eu-central-1", **settings}
     done = subprocess.run(
         [sys.executable, "-c", probe],
         cwd=ROOT,
@@ -49,6 +50,13 @@ def test_the_first_answer_of_the_api_loads_no_providers() -> None:
     assert [name for name in modules if name.split(".")[0] in NEVER] == []
     assert "chalicelib.providers.stripe_payments" not in modules
     assert "botocore.session" in modules  # the service was really built
+    assert [name for name in modules if name.startswith(TRACING)] == []
+
+
+def test_traces_are_loaded_where_they_are_wanted() -> None:
+    modules = loaded(PROBE, TRACES="otlp")["modules"]
+    assert isinstance(modules, list)
+    assert {*TRACING} <= {*modules}
 
 
 def test_importing_the_app_reads_no_environment_and_loads_no_sdk() -> None:

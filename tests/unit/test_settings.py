@@ -101,6 +101,8 @@ BAD: list[tuple[str, str]] = [
     ("TWILIO_PHONE", "0049151"),
     ("TWILIO_API_BASE", "ftp://twilio"),
     ("ONCALL_PHONE", "0049151"),
+    ("TRACES", "xray"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
     ("ALERT_TOPIC_ARN", "arn:aws:sns"),
     ("ALERT_THRESHOLD_MONEY_QUEUE", "-1"),
     ("ALERT_THRESHOLD_COMM_QUEUE", "many"),
