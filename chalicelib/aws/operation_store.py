@@ -5,7 +5,7 @@ serve both. There are few of them and they are small, so an item is written whol
 revision is the one that was read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -132,7 +132,8 @@ def item(operation: Operation) -> dict[str, Value]:
         "tries": operation.tries,
         "tally": asdict(operation.tally),
         "step": [operation.step, operation.step_left],
-        "watched": [[each.id, each.attempts] for each in operation.watched],
+        "watched": _written(operation.watched),
+        "in_hand": _written(operation.in_hand),
         "judged": asdict(operation.judged),
         "moments": [
             _millis(each)
@@ -185,7 +186,8 @@ def operation(record: Item) -> Operation:
             tally=Tally(**told["tally"]),
             step=told["step"][0],
             step_left=told["step"][1],
-            watched=tuple(Watched(JobId(each[0]), each[1]) for each in told["watched"]),
+            watched=_watched(told["watched"]),
+            in_hand=_watched(told.get("in_hand", ())),
             judged=Judgement(**told["judged"]),
             released_at=released_at,
             updated_at=updated_at,
@@ -196,6 +198,14 @@ def operation(record: Item) -> Operation:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise StoreRefused("A record cannot be read by this version.") from error
+
+
+def _written(watched: Sequence[Watched]) -> list[list[Any]]:
+    return [[each.id, each.attempts] for each in watched]
+
+
+def _watched(written: Sequence[Sequence[Any]]) -> tuple[Watched, ...]:
+    return tuple(Watched(JobId(each[0]), each[1]) for each in written)
 
 
 def _millis(value: datetime | None) -> int | None:

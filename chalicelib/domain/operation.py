@@ -11,7 +11,7 @@ A redrive lets go one job, its canary; once that has ended well a few, then more
 each step the jobs that were let go last are looked at: if they fail as before, it stops.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -130,11 +130,12 @@ class Operation:
     rate: int | None = None  # of a redrive: jobs a second at the most
     place: Place | None = None  # behind this job the next page begins; None: at the start
     walked: bool = False  # there is no further page
-    tries: int = 0  # of the page in hand
+    tries: int = 0  # of the page
     tally: Tally = Tally()
     step: int = 0  # jobs that a redrive's step lets go
     step_left: int = 0  # of them, so many not yet
     watched: tuple[Watched, ...] = ()
+    in_hand: tuple[Watched, ...] = ()  # by a redrive, noted before any is let go; it is not known which went
     judged: Judgement = Judgement()
     released_at: datetime | None = None  # when a redrive last let jobs go
     updated_at: datetime | None = None
@@ -178,10 +179,41 @@ def went_on(
 
 
 def tried_in_vain(
-    operation: Operation, tally: Tally, *, watched: Sequence[Watched] = (), now: datetime
+    operation: Operation,
+    tally: Tally,
+    *,
+    watched: Sequence[Watched] = (),
+    unanswered: Collection[JobId],
+    now: datetime,
 ) -> Operation:
     """Note what of a page was done, and that the rest of it is tried again a minute later."""
-    return replace(_counted(operation, tally, watched, now), tries=operation.tries + 1, wakes_at=now + EVERY)
+    return replace(
+        _counted(operation, tally, watched, now),
+        in_hand=tuple(each for each in operation.in_hand if each.id in unanswered),
+        tries=operation.tries + 1,
+        wakes_at=now + EVERY,
+    )
+
+
+def taken_in_hand(operation: Operation, jobs: Sequence[Job], *, now: datetime) -> Operation:
+    """Note which jobs a redrive lets go next: whoever goes on after a crash begins with these."""
+    in_hand = tuple(Watched(job.id, job.attempts) for job in jobs)
+    return replace(operation, revision=operation.revision + 1, in_hand=in_hand, updated_at=now)
+
+
+def went(operation: Operation, job: Job) -> Watched | None:
+    """Return what is noted of a job in hand, if it has been let go since; None if that is yet to be done."""
+    noted = next((each for each in operation.in_hand if each.id == job.id), None)
+    waits = noted is None or (is_dead_letter(job) and job.attempts == noted.attempts)
+    return None if waits else noted
+
+
+def recovered(
+    operation: Operation, tally: Tally, *, watched: Sequence[Watched] = (), now: datetime
+) -> Operation:
+    """Note what became of the jobs in hand; the next page begins where theirs did."""
+    counted = _counted(operation, tally, watched, now)
+    return replace(counted, tries=0 if len(watched) == len(operation.in_hand) else operation.tries)
 
 
 def _counted(operation: Operation, tally: Tally, watched: Sequence[Watched], now: datetime) -> Operation:
@@ -191,6 +223,7 @@ def _counted(operation: Operation, tally: Tally, watched: Sequence[Watched], now
         tally=operation.tally.plus(tally),
         step_left=max(operation.step_left - len(watched), 0),
         watched=(*operation.watched, *watched)[-MOST_WATCHED:],
+        in_hand=(),
         released_at=now if watched else operation.released_at,
         updated_at=now,
     )

@@ -171,6 +171,8 @@ class RunOperations:
         now = self._clock.now()
         if not operation.paced:
             return self._page(operation, SIDE_BY_SIDE)
+        if operation.in_hand:
+            return self._again(operation)
         watched = [each.id for each in operation.watched]
         jobs, _ = self._store.load_batch(watched) if watched else ({}, None)
         judged = moves.judged_anew(operation, moves.judge(operation, jobs))
@@ -199,16 +201,31 @@ class RunOperations:
             refused = moves.stop(operation, error.code, by=None, now=self._clock.now())
             return self._saved(operation, refused)
         jobs = self._of_the_person(operation, jobs)
+        if operation.paced and jobs:
+            in_hand = moves.taken_in_hand(operation, jobs, now=self._clock.now())
+            operation = self._saved(operation, in_hand)
+            if not self._wants(operation):
+                return operation  # it was stopped, or other hands have it
+        return self._act_on(operation, jobs, partial(moves.went_on, place=place))
+
+    def _again(self, operation: Operation) -> Operation:
+        """Go on with the jobs of which a turn that died, or got no answer, has not noted that they went."""
+        jobs, _ = self._store.load_batch([each.id for each in operation.in_hand])
+        return self._act_on(operation, list(jobs.values()), moves.recovered)
+
+    def _act_on(self, operation: Operation, jobs: Sequence[Job], then: Callable[..., Operation]) -> Operation:
+        """Act on jobs side by side, and save what `then` makes of it."""
         done = self._crew.run_all(partial(self._do, operation), list(enumerate(jobs))) if jobs else []
         now = self._clock.now()
         watched = [each.watched for each in done if each.watched is not None]
-        if any(each.code == UNANSWERED for each in done) and operation.tries + 1 < PAGE_TRIES:
+        unanswered = {job.id for job, each in zip(jobs, done, strict=True) if each.code == UNANSWERED}
+        if unanswered and operation.tries + 1 < PAGE_TRIES:
             ready = [job for job, each in zip(jobs, done, strict=True) if each.code is None]
             tally = self._counted(operation, ready, [each for each in done if each.code is None])
-            return self._saved(operation, moves.tried_in_vain(operation, tally, watched=watched, now=now))
+            tried = moves.tried_in_vain(operation, tally, watched=watched, unanswered=unanswered, now=now)
+            return self._saved(operation, tried)
         tally = self._counted(operation, jobs, done)
-        after = moves.went_on(operation, tally, place=place, watched=watched, now=now)
-        return self._saved(operation, after)
+        return self._saved(operation, then(operation, tally, watched=watched, now=now))
 
     def _selection(self, operation: Operation) -> tuple[Shelf, Callable[[Job], bool]]:
         """Return where the operation's jobs are, and which of those there are concerned."""
@@ -267,6 +284,8 @@ class RunOperations:
     def _act(self, operation: Operation, index: int, job: Job) -> Done:
         if not operation.acts:
             return Done(self._hindrance(operation.action, job))
+        if (gone := moves.went(operation, job)) is not None:
+            return Done(None, gone)
         order = Order(
             job_id=job.id,
             venue_id=_venue_of(operation),

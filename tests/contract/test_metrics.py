@@ -36,6 +36,17 @@ def test_what_is_counted_in_a_minute_adds_up_and_in_another_does_not(metrics: Me
     assert metrics.minute(START + timedelta(minutes=2)) == {}
 
 
+def test_what_is_counted_expires_after_thirty_days_and_the_series_never(dynamo: DynamoRecords) -> None:
+    metrics = DynamoMetrics(dynamo.client, dynamo.tables)
+    assert metrics.add({PAID: 2}, at=START, spread=0.0)
+    assert metrics.save_series(Series(until=START))
+    items = dynamo.client.scan(TableName=dynamo.tables.queue_metrics)["Items"]
+    ends = {item["pk"]["S"]: item.get("expires_at") for item in items}
+    counted, series = sorted(ends)
+    assert ends[counted] == {"N": str(int((START + timedelta(days=30)).timestamp()))}
+    assert ends[series] is None
+
+
 def test_many_consumers_at_once_lose_no_count(metrics: Metrics) -> None:
     threads = [
         threading.Thread(target=metrics.add, args=({PAID: 1},), kwargs={"at": START, "spread": n / 40})

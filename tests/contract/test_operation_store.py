@@ -51,7 +51,7 @@ def on_its_way(operation_id: str = "op_1") -> Operation:
     watched = [Watched(JobId("job_1"), 10), Watched(JobId("job_2"), 20)]
     step = moves.stepping(moves.judged_anew(begun, Judgement(4, 1, 2)), 10)
     went = moves.went_on(step, tally, place=Place(JobId("job_2"), START), watched=watched, now=START + MINUTE)
-    return replace(went, tries=2)
+    return replace(went, tries=2, in_hand=(Watched(JobId("job_3"), 10),))
 
 
 @pytest.mark.parametrize(

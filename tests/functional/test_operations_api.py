@@ -1,7 +1,7 @@
 """POST /v1/jobs/bulk, POST /v1/queues/{tier}/redrive, /v1/operations: many jobs at once, in the background."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -380,6 +380,70 @@ def test_a_canary_that_fails_stops_the_redrive(front: Front, failing: str) -> No
     assert (found["status"], found["stopped"]) == ("stopped", {"by": None, "why": "canary_failed"})
     tick(front, 10 * MINUTE)
     assert len([entry for entry in front.store.audit if entry.subject.startswith("job_")]) == 1
+
+
+class Dies(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("became", ["nothing yet", "dead again"])
+@pytest.mark.parametrize("at", range(1, 4))
+def test_a_redrive_that_dies_around_its_canary_lets_no_second_one_go(
+    front: Front, monkeypatch: pytest.MonkeyPatch, at: int, became: str
+) -> None:
+    for number in range(20):
+        dead(front, number)
+    writes: dict[str, Callable[..., Any]] = {
+        "swap": front.operations.swap,
+        "save_audited": front.store.save_audited,
+    }
+    made: list[str] = []
+
+    def dying(name: str) -> Callable[..., Any]:
+        def write(*arguments: Any, **named: Any) -> Any:
+            if len(made) == at:
+                raise Dies
+            made.append(name)
+            return writes[name](*arguments, **named)
+
+        return write
+
+    monkeypatch.setattr(front.operations, "swap", dying("swap"))
+    monkeypatch.setattr(front.store, "save_audited", dying("save_audited"))
+    with pytest.raises(Dies):
+        redrive(front)
+    assert made == ["swap", "save_audited", "swap"][:at]  # in hand, let go, noted
+    monkeypatch.undo()
+    if became == "dead again":
+        again_dead(front)
+    fell = states(front).get(State.QUEUED, 0) == 0 and at > 1
+    tick(front)
+    tick(front)
+    let_go = [entry.subject for entry in front.store.audit if entry.subject.startswith("job_")]
+    assert len(let_go) == 1
+    [operation] = front.operations.operations.values()
+    assert [each.id for each in operation.watched] == let_go
+    assert (operation.tally.done, operation.in_hand) == (1, ())
+    assert operation.why == ("canary_failed" if fell else None)
+
+
+def test_a_redrive_whose_canary_gets_no_answer_lets_no_second_one_go(front: Front) -> None:
+    for number in range(20):
+        dead(front, number)
+    save = front.store.save_audited
+
+    def unsure(*arguments: Any, **named: Any) -> Any:
+        save(*arguments, **named)
+        raise StoreUnsure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(front.store, "save_audited", unsure)
+        told = redrive(front)
+    end(front, State.RUNNING)
+    for _ in range(3):
+        tick(front)
+    assert states(front) == {State.RUNNING: 1, State.FAILED: 19}
+    assert look(front, told)["progress"]["done"] == 1
 
 
 def test_a_redrive_stops_when_the_failures_come_back(front: Front) -> None:

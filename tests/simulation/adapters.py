@@ -160,17 +160,11 @@ class SimStore(Stormy):
         take_back: Key | None = None,
         instead_of: Key | None = None,
     ) -> SaveResult | KeyTaken:
-        process, memory = self._process, self._memory
-
-        def save() -> SaveResult | KeyTaken:
-            if isinstance(memory, WatchedStore):
-                memory.turn = f"{process.name}, turn {process.turns}" if process.turns else None
-            return memory.save_audited(change, entry, take_back=take_back, instead_of=instead_of)
-
+        memory = self._memory
         try:
             return self._single(
                 f"audited {_moved(change)}",
-                save,
+                lambda: memory.save_audited(change, entry, take_back=take_back, instead_of=instead_of),
             )
         except StoreUnsure:
             return Unsure()
@@ -237,7 +231,6 @@ class SimOperations:
         self._process.before("load operation")
         if self._process.world.strikes("refuse"):
             raise StoreRefused
-        self._process.turns += 1
         return self._memory.load(operation_id)
 
     def swap(self, before: Operation, after: Operation, entry: Entry | None = None) -> bool:
@@ -378,6 +371,12 @@ class SimQueues:
     def holds(self, body: str) -> bool:
         """Say whether a message of this body is in some queue, seen or not."""
         return any(each.body == body for queue in self.queues.values() for each in queue.values())
+
+    def empty(self) -> None:
+        """Lose every message, seen or not, as when a hand purges the queues."""
+        self._world.note("hand", f"empties the queues of {sum(map(len, self.queues.values()))} messages")
+        for queue in self.queues.values():
+            queue.clear()
 
     def delete(self, tier: Tier, lane: Lane, message_id: str) -> None:
         """Acknowledge; the deletion may be lost."""

@@ -64,9 +64,7 @@ class Watch:
     acted_on: set[tuple[str, JobId, date]] = field(
         default_factory=set
     )  # by operations, which their reasons name
-    let_go: dict[str, list[tuple[str, Job]]] = field(
-        default_factory=dict
-    )  # by redrive: the turns and their jobs
+    let_go: dict[str, list[Job]] = field(default_factory=dict)  # by redrive
 
     def _class_of(self, job: Job) -> EffectClass:
         return self.types[job.type].effect_class
@@ -86,6 +84,8 @@ class Watch:
         self._charges(before, after)
         if after.stage is not None:
             raise Violation(f"1: {after.id} went from {before.state} to {after.state} on its stage")
+        if after.expires_at is not None and after.state not in TERMINAL:
+            raise Violation(f"1: {after.id} is {after.state} and expires")
         if before.state in AT_REST and not self.audited:
             raise Violation(f"4: {after.id} went from {before.state} to {after.state} without an operator")
         if before.state is State.RUNNING and after.claim_id != before.claim_id:
@@ -177,7 +177,7 @@ class Watch:
             if self.provided.may_still_happen(job.id) and job.reason is not Reason.REFUSED:
                 raise Violation(f"8: {job.id} is {job.state} and its effect may still happen")
 
-    def steered(self, change: Change, entry: Entry, store: MemoryStore, turn: str | None) -> None:
+    def steered(self, change: Change, entry: Entry, store: MemoryStore) -> None:
         """Check an operator's change that stands: who starts anew has its key, and a key for its provider."""
         before, after = change.before, change.after
         if after.state is not State.QUEUED or before.state not in AT_REST:
@@ -194,22 +194,18 @@ class Watch:
             if act in self.acted_on:
                 raise Violation(f"4: {after.id} was acted on twice by one operation")
             self.acted_on.add(act)
-        if entry.action == "redrive" and turn is not None:
-            self._goes_ahead(after, self.let_go.setdefault(entry.reason, []), turn, store)
+        if entry.action == "redrive":
+            self._goes_ahead(after, self.let_go.setdefault(entry.reason, []), store)
 
-    def _goes_ahead(self, job: Job, earlier: list[tuple[str, Job]], turn: str, store: MemoryStore) -> None:
-        """Check that the first job that a redrive lets go is its canary: it says something before others go.
-
-        Only within one turn: one that dies, or cannot save how far it is, leaves a canary behind that the next
-        turn does not know.
-        """
+    def _goes_ahead(self, job: Job, earlier: list[Job], store: MemoryStore) -> None:
+        """Check that the first job that a redrive lets go is its canary: it says something before others go."""
         spoken = any(
             store.jobs[each.id].state in AT_REST or store.jobs[each.id].attempts >= each.attempts + 2
-            for _, each in earlier
+            for each in earlier
         )
-        if not spoken and any(before == turn for before, _ in earlier):
+        if earlier and not spoken:
             raise Violation(f"4: {job.id} was let go before the canary of its redrive has ended")
-        earlier.append((turn, job))
+        earlier.append(job)
 
     def staged(self, before: Stage | None, after: Stage, store: MemoryStore) -> None:
         """Check one write of a batch's record: what was flipped or aborted stays that, and a flip is of all."""
@@ -372,7 +368,6 @@ class WatchedStore(MemoryStore):
     def __init__(self, watch: Watch, tick: Callable[[datetime], None]) -> None:
         super().__init__()
         self.watch = watch
-        self.turn: str | None = None  # of a redrive: whose, and which since it was last read
         self.jobs = _WatchedJobs(watch, tick, self)
         self.stages = _WatchedStages(watch, tick, self)
 
@@ -390,7 +385,7 @@ class WatchedStore(MemoryStore):
         finally:
             self.watch.audited = False
         if len(self.audit) > known:
-            self.watch.steered(change, entry, self, self.turn)
+            self.watch.steered(change, entry, self)
         return result
 
     def save_controls(self, controls: Controls, entry: Entry) -> bool:

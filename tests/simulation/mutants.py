@@ -12,13 +12,14 @@ from unittest.mock import patch
 
 from chalicelib.domain import claim as claims
 from chalicelib.domain import job as jobs
-from chalicelib.domain import keys, notice, operation, policies, settle, steer
+from chalicelib.domain import keys, look, notice, operation, policies, settle, steer
 from chalicelib.domain.batch import Stage
 from chalicelib.domain.controls import Controls, Scope
 from chalicelib.domain.errors import AcceptanceUnknown, StoreRefused
 from chalicelib.domain.job import Job, JobId, Reason, State
 from chalicelib.domain.jobtype import Work
 from chalicelib.domain.keys import Key
+from chalicelib.domain.look import Look
 from chalicelib.domain.notice import Notices
 from chalicelib.domain.outcome import HeldBack, Retry, Unknown
 from chalicelib.domain.policies import EffectClass
@@ -80,6 +81,16 @@ def _no_fence() -> list[Any]:
 
 def _no_dispatch() -> list[Any]:
     return [patch.object(dispatch.Dispatch, "_look_at_all", lambda *_: dispatch.Dispatched(ran=True))]
+
+
+def _sent_once() -> list[Any]:
+    real = look.look
+
+    def once(job: Job, timing: Any, **seen: Any) -> Look | None:
+        made = real(job, timing, **seen)
+        return made if made is None or job.looks == 0 else replace(made, send_after=None)
+
+    return [patch.object(dispatch, "look", once)]
 
 
 def _check_then_store() -> list[Any]:
@@ -401,6 +412,11 @@ def _canary_skipped() -> list[Any]:
     return [patch.object(operation, "next_step", next_step)]
 
 
+def _canary_forgotten() -> list[Any]:
+    real = operation.taken_in_hand
+    return [patch.object(operation, "taken_in_hand", lambda asked, _, now: real(asked, [], now=now))]
+
+
 def _acted_on_twice() -> list[Any]:
     """Give each try of an operation an audit entry of its own, so that a lost reply is not known again."""
     real = manage.Manage._act
@@ -504,6 +520,7 @@ def _ends_known_by_their_job() -> list[Any]:
 MUTANTS = (
     Mutant("no_fence", "saves without comparing the version", (A, C), _no_fence),
     Mutant("no_dispatch", "never looks at the agenda", (D, A), _no_dispatch),
+    Mutant("sent_once", "misses no message that was sent and lost", (D, A), _sent_once),
     Mutant("check_then_store", "reads the key, then writes it", (A, D), _check_then_store),
     Mutant("attempts_after_claim", "checks the attempts after the claim", (D, B), _attempts_after_claim),
     Mutant("key_per_attempt", "makes a fresh provider key for each attempt", (A,), _key_per_attempt),
@@ -547,6 +564,7 @@ MUTANTS = (
     Mutant("redriven_as_it_was", "redrives under the old provider key", (A, B), _redriven_in_its_generation),
     Mutant("key_not_taken_back", "lets a job start anew without its key", (A, D), _key_not_taken_back),
     Mutant("canary_skipped", "redrives many before one has ended well", (D, A), _canary_skipped),
+    Mutant("canary_forgotten", "notes a canary only once it is let go", (D, A), _canary_forgotten),
     Mutant("acted_on_twice", "retries a job twice by one operation", (A,), _acted_on_twice, 10_700),
     Mutant("message_first", "lets messages go before the save", (D, A), _message_first),
     Mutant("told_after_the_save", "writes a notice once the end stands", (A, C), _told_after_the_save),

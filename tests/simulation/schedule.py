@@ -67,6 +67,7 @@ TIGHT = {group: replace(limit, concurrent=1, burst=2, per_second=0.5) for group,
 NAMED_BY = ("orderId", "to", "transactionId", "targetId", "paymentIntentId", "period", "eventId")  # they differ
 CALLBACK = "https://shop.example/done"
 TOLD = 0.3  # of the schedules have callers who want to be told
+EMPTIED = 0.2  # of them have their queues purged by hand
 DELAYS = (0, 0, 0, 0, 5 * SECOND, 14 * MINUTE, 20 * MINUTE, 3 * HOUR)
 
 
@@ -137,6 +138,7 @@ class Schedule:
                 self._submit(_payload(self.job_type, 0, changed=False), "key", (0, attempts, 5), 3)
             else:
                 self._weave()
+                self._empty_queues()
             self.world.at(self.world.storm_ends, self._calm)
             self.world.run()
             self.watch.over(self.store, self.queues.dead)
@@ -186,6 +188,13 @@ class Schedule:
             if self._callbacks and self._told.random() < 0.2:
                 self.world.at(self._told.choice((20 * MINUTE, 26 * HOUR)), self.operators.resolve_parked)
             self._poison()
+
+    def _empty_queues(self) -> None:
+        """Let a hand purge the queues now and then, in some schedules, the same to all else."""
+        hand = random.Random(f"{self.world.seed} hand")
+        if hand.random() < EMPTIED:
+            for _ in range(hand.choice((1, 2, 5))):
+                self.world.at(hand.choice((50, SECOND, MINUTE, 10 * MINUTE, 2 * HOUR)), self.queues.empty)
 
     def _dead_letters(self) -> None:
         """Let many jobs fail at their only attempt, and redrive them while that goes on."""

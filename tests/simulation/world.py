@@ -164,7 +164,6 @@ class Process:
         self.world = world
         self.name = name
         self.dead = False
-        self.turns = 0  # that it has given to operations on many jobs
         self.skew = world.chance.randint(-2_500, 2_500)
         self.ends = self.now() + timedelta(seconds=seconds)
         self._dies_at = world.now + seconds * SECOND + zombie
