@@ -564,7 +564,7 @@ MUTANTS = (
     Mutant("redriven_as_it_was", "redrives under the old provider key", (A, B), _redriven_in_its_generation),
     Mutant("key_not_taken_back", "lets a job start anew without its key", (A, D), _key_not_taken_back),
     Mutant("canary_skipped", "redrives many before one has ended well", (D, A), _canary_skipped),
-    Mutant("canary_forgotten", "notes a canary only once it is let go", (D, A), _canary_forgotten),
+    Mutant("canary_forgotten", "notes a canary only once it is let go", (D, A), _canary_forgotten, 3_500),
     Mutant("acted_on_twice", "retries a job twice by one operation", (A,), _acted_on_twice, 10_700),
     Mutant("message_first", "lets messages go before the save", (D, A), _message_first),
     Mutant("told_after_the_save", "writes a notice once the end stands", (A, C), _told_after_the_save),
