@@ -17,6 +17,7 @@ from chalicelib.domain.backlog import Backlog, EventSources
 from chalicelib.domain.dependency import Probe
 from chalicelib.domain.emission import Emitter
 from chalicelib.domain.endpoint import EndpointStore
+from chalicelib.domain.heartbeat import RunBook
 from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import (
@@ -27,7 +28,6 @@ from chalicelib.domain.ports import (
     JobQueue,
     JobStore,
     Journal,
-    Leases,
     Limiter,
     Quotas,
 )
@@ -86,7 +86,7 @@ class Adapters:
     endpoints: EndpointStore
     queue: JobQueue
     inboxes: Callable[[Tier, Lane], Inbox]
-    leases: Leases
+    leases: RunBook
     limiter: Limiter | None  # None: nothing is limited
     quotas: Quotas
     metrics: Metrics

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from chalicelib.domain.controls import Controls
+from chalicelib.domain.errors import StoreError
+from chalicelib.domain.heartbeat import Beat, Beats, Function
 from chalicelib.domain.job import ClaimId, Job, JobId, KeyId, VenueId
 from chalicelib.domain.keys import Key
 from chalicelib.domain.message import Hint, encode
@@ -352,10 +354,12 @@ class MemoryInbox:
 
 
 class MemoryLeases:
-    """Run leases in a dictionary."""
+    """Run leases and heartbeats in dictionaries; `fails` is raised instead of the beats."""
 
     def __init__(self) -> None:
+        self.fails: StoreError | None = None
         self._held: dict[str, tuple[str, datetime]] = {}
+        self._beats: dict[str, Beat] = {}
         self._lock = threading.Lock()
 
     def take(self, name: str, owner: str, *, now: datetime, until: datetime) -> bool:
@@ -368,5 +372,25 @@ class MemoryLeases:
 
     def give_back(self, name: str, owner: str) -> None:
         with self._lock:
-            if self._held.get(name, ("",))[0] == owner:
-                del self._held[name]
+            self._end(name, owner)
+
+    def end_run(self, name: str, owner: str, *, well_at: datetime | None) -> None:
+        with self._lock:
+            if self._end(name, owner) and well_at is not None:
+                self._beats[name] = Beat(well_at)
+
+    def beats(self) -> Beats:
+        with self._lock:
+            if self.fails is not None:
+                raise self.fails
+            return {function: self._beats.get(function, Beat()) for function in Function}
+
+    def miss(self, function: Function, now: datetime) -> None:
+        with self._lock:
+            self._beats.setdefault(function, Beat(missed_since=now))
+
+    def _end(self, name: str, owner: str) -> bool:
+        if self._held.get(name, ("",))[0] != owner:
+            return False
+        del self._held[name]
+        return True

@@ -168,6 +168,7 @@ class Front:
         self.registry = MemoryRegistry()
         self.suppressions = MemorySuppressions(self.registry, self.store.audit)
         self.schedules.audit = self.store.audit
+        self.leases = MemoryLeases()
         self.operations = MemoryOperationStore(self.store.audit)
         self.endpoints = MemoryEndpointStore(self.store.audit)
         self.registry.endpoints = self.endpoints.endpoints

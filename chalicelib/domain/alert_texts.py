@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from chalicelib.domain.alerting import Alert, AlertType, Firing, Sight, Word
+from chalicelib.domain.alerting import Alert, AlertType, Firing, Word
+from chalicelib.domain.heartbeat import PARTS, Silence
+from chalicelib.domain.judging import Sight
 from chalicelib.domain.money import EXPONENTS
 
 MOMENT = "%d %b %H:%M"
@@ -19,9 +21,9 @@ class Stake:
     money: Mapping[str, int]
 
 
-def message(firing: Firing, sight: Sight, stake: Stake | None, now: datetime) -> str:
+def message(firing: Firing, sight: Sight, stake: Stake, now: datetime) -> str:
     """Return what is wrong, what waits, since when, how long it takes, and how much money that is."""
-    told = [_headline(firing), *_backlog(firing, sight, now), *_money(stake)]
+    told = [_headline(firing, sight, now), *_backlog(firing, sight, now), *_money(stake)]
     return " ".join(f"{each}." for each in told)
 
 
@@ -41,7 +43,7 @@ def told(alert: Alert, word: Word) -> str:
 TEST = "This is a test of the alerts of queue-service. Nothing is wrong."
 
 
-def _headline(firing: Firing) -> str:
+def _headline(firing: Firing, sight: Sight, now: datetime) -> str:
     count, most = f"{firing.value:,.0f}", f"{firing.threshold:,.0f}"
     match firing.condition.type:
         case AlertType.QUEUE_DEPTH:
@@ -59,8 +61,15 @@ def _headline(firing: Firing) -> str:
             return f"Parked jobs: {many}. Nobody knows whether they took effect, so a person must resolve each"
         case AlertType.POISON:
             return f"Messages in the dead-letter queue of which no job can be made: {count}"
+        case AlertType.HEARTBEAT:
+            return ". ".join(_silence(each, now) for each in sight.silent or ())
         case AlertType.TEST:
             return TEST.rstrip(".")
+
+
+def _silence(silence: Silence, now: datetime) -> str:
+    since = f"{silence.since:{MOMENT}} UTC, {duration(now - silence.since)}"
+    return f"No run of {silence.function} has ended well since {since}: {PARTS[silence.function].silence}"
 
 
 def _backlog(firing: Firing, sight: Sight, now: datetime) -> list[str]:
@@ -82,8 +91,8 @@ def _age(firing: Firing, sight: Sight, now: datetime) -> str:
     return f", {duration(max(now - sight.oldest_due, timedelta(0)))}"
 
 
-def _money(stake: Stake | None) -> list[str]:
-    if stake is None or not stake.money:
+def _money(stake: Stake) -> list[str]:
+    if not stake.money:
         return []
     sums = ", ".join(amount(total, currency) for currency, total in sorted(stake.money.items()))
     return [f"At least {sums} with the {stake.jobs} oldest of them"]

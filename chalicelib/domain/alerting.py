@@ -1,4 +1,4 @@
-"""Alerts: what is judged a condition, and the life of each, from its first minute to its last notice. Pure.
+"""Alerts: the life of each, from its first minute to its last notice. Pure.
 
 A condition is a type, a severity and a queue. While it goes on it has one alert, which is told on each channel,
 then again after each cooldown until somebody acknowledges it, once more and marked where a critical one is not
@@ -6,19 +6,18 @@ acknowledged in time, and at last as resolved. It ends once it has been well for
 earlier has never been away, and nobody is told that it had.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
+from chalicelib.domain.heartbeat import PARTS
 from chalicelib.domain.job import JobId, VenueId
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import Entry
-from chalicelib.domain.tally import Flow, failure_rate
 
-LEAST_FINISHED = 20  # of an hour, before a failure rate says anything
 ESCALATES_AFTER = timedelta(minutes=15)
 
 
@@ -68,6 +67,7 @@ class AlertType(StrEnum):
     FAILURE_RATE = "failure_rate"
     PARKED = "parked"
     POISON = "poison"
+    HEARTBEAT = "heartbeat"
     TEST = "test"  # by an operator; nothing is wrong
 
 
@@ -82,25 +82,11 @@ SEVERITIES: Mapping[AlertType, Mapping[Tier, Severity]] = MappingProxyType(
         AlertType.FAILURE_RATE: _ALIKE,
         AlertType.PARKED: _MONEY_FIRST,
         AlertType.POISON: _ALIKE,
+        AlertType.HEARTBEAT: {part.tier: _MONEY_FIRST[part.tier] for part in PARTS.values() if part.silence},
     }
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """What is still well; an alert is about more than that."""
-
-    depth: Mapping[Tier, int] = field(
-        default_factory=lambda: {Tier.MONEY: 50, Tier.COMMUNICATION: 5_000, Tier.BACKGROUND: 50_000}
-    )
-    age: Mapping[Tier, timedelta] = field(
-        default_factory=lambda: {
-            Tier.MONEY: timedelta(minutes=10),
-            Tier.COMMUNICATION: timedelta(minutes=60),
-        }
-    )
-    dead_letters: int = 10
-    failure_percent: float = 10.0
+ONE_BY_ONE = (AlertType.PARKED, AlertType.POISON, AlertType.HEARTBEAT)  # of which one more is news
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -122,20 +108,6 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What is seen of a tier at one moment; None: it could not be seen, so nothing is said of it."""
-
-    tier: Tier
-    flows: Sequence[Flow] | None  # of the last hour, a minute each
-    ended_per_minute: float = 0.0
-    waiting: int | None = None
-    poison: int | None = None
-    parked: Sequence[JobId] | None = None
-    oldest_due: datetime | None = None
-    ages_known: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Firing:
     """A condition that is more than it may be; `jobs` are those that it is about, where they are known.
 
@@ -146,41 +118,7 @@ class Firing:
     value: float
     threshold: float
     jobs: tuple[JobId, ...] = ()
-
-
-def judge(sight: Sight, thresholds: Thresholds, now: datetime) -> dict[Condition, Firing | None]:
-    """Return every condition of a tier that could be seen, and how it fires; None: it is well."""
-    values = _values(sight, thresholds, now)
-    judged: dict[Condition, Firing | None] = {}
-    for kind, (value, threshold) in values.items():
-        severity = SEVERITIES[kind].get(sight.tier)
-        if severity is None:
-            continue
-        condition = Condition(kind, severity, sight.tier)
-        jobs = tuple(sight.parked or ()) if kind is AlertType.PARKED else ()
-        judged[condition] = Firing(condition, value, threshold, jobs) if value > threshold else None
-    return judged
-
-
-def _values(sight: Sight, thresholds: Thresholds, now: datetime) -> dict[AlertType, tuple[float, float]]:
-    values: dict[AlertType, tuple[float, float]] = {}
-    if sight.flows is not None:
-        rate = failure_rate(sight.flows, least=LEAST_FINISHED) or 0.0
-        values[AlertType.DEAD_LETTERS] = sum(flow.failure for flow in sight.flows), thresholds.dead_letters
-        values[AlertType.FAILURE_RATE] = rate * 100, thresholds.failure_percent
-    if sight.waiting is not None:
-        values[AlertType.QUEUE_DEPTH] = sight.waiting, thresholds.depth[sight.tier]
-    if sight.ages_known and sight.tier in thresholds.age:
-        age = timedelta(0) if sight.oldest_due is None else now - sight.oldest_due
-        values[AlertType.QUEUE_AGE] = age.total_seconds(), thresholds.age[sight.tier].total_seconds()
-    if sight.parked is not None:
-        values[AlertType.PARKED] = len(sight.parked), 0
-    if sight.poison is not None:
-        values[AlertType.POISON] = sight.poison, 0
-    return values
-
-
-# --- the life of an alert
+    venue_id: VenueId | None = None  # whose all of the jobs are
 
 
 class Word(StrEnum):
@@ -205,7 +143,7 @@ class Alert:
     threshold: float
     created_at: datetime
     jobs: tuple[JobId, ...] = ()
-    venue_id: VenueId | None = None  # whose it is; None: the platform's
+    venue_id: VenueId | None = None  # whose it is; None: the platform's, or of several
     told: Notices = field(default_factory=dict)
     acknowledged_by: str | None = None
     acknowledged_at: datetime | None = None
@@ -244,6 +182,7 @@ def began(firing: Firing, message: str, now: datetime) -> Alert:
         threshold=firing.threshold,
         created_at=now,
         jobs=firing.jobs,
+        venue_id=firing.venue_id,
     )
 
 
@@ -255,6 +194,7 @@ def goes_on(alert: Alert, firing: Firing, message: str) -> Alert:
         message=message,
         value=min(alert.value, firing.value) if known else firing.value,
         jobs=tuple(job for job in alert.jobs if job in firing.jobs) if known else firing.jobs,
+        venue_id=firing.venue_id,
         well_since=None,
     )
 
@@ -262,11 +202,11 @@ def goes_on(alert: Alert, firing: Firing, message: str) -> Alert:
 def is_another(alert: Alert, firing: Firing) -> bool:
     """Whether what fires is not what the alert is about: that has ended, or more came once it was acknowledged.
 
-    Each parked job and each poison message is somebody's; of the rest more is no news.
+    Each parked job, poison message and silent function is somebody's; of the rest more is no news.
     """
     if alert.ended_at is not None:
         return True
-    if alert.acknowledged_at is None or firing.condition.type not in (AlertType.PARKED, AlertType.POISON):
+    if alert.acknowledged_at is None or firing.condition.type not in ONE_BY_ONE:
         return False
     return firing.value > alert.value or not set(firing.jobs) <= set(alert.jobs)
 

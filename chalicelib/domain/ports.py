@@ -323,7 +323,14 @@ class Leases(Protocol):
         ...
 
     def give_back(self, name: str, owner: str) -> None:
-        """End the lease if this owner still has it; a failure leaves it to run out."""
+        """End the lease if this owner still has it, and keep nothing; a failure leaves it to run out."""
+        ...
+
+    def end_run(self, name: str, owner: str, *, well_at: datetime | None) -> None:
+        """End the lease as `give_back` does, and keep when a run of the function last ended well.
+
+        None: this one did not, and what was kept stays. One write.
+        """
         ...
 
 

@@ -6,6 +6,7 @@ from chalice.app import Blueprint, Request, Response
 
 from chalicelib.domain.alerting import Severity
 from chalicelib.domain.errors import StoreError
+from chalicelib.domain.heartbeat import Function
 from chalicelib.domain.policies import Tier
 from chalicelib.http.errors import reply
 from chalicelib.http.operations import (
@@ -24,7 +25,7 @@ from chalicelib.http.operations import (
 )
 from chalicelib.http.prometheus import CONTENT_TYPE, rendered
 from chalicelib.http.views import only, principal_of, view
-from chalicelib.service.figures import MOST_TYPES, admit
+from chalicelib.service.figures import MOST_TYPES, Status, admit
 from chalicelib.wiring import service
 
 routes = Blueprint(__name__)
@@ -119,6 +120,18 @@ SCHEMAS: Shapes = {
                 "description": "Alerts that began within 24 hours, by severity; tests are left out.",
             },
             "cost": {**nullable(_COST), "description": COST},
+            "functions": {
+                **listed(
+                    record(
+                        {
+                            "name": {"enum": [each.value for each in Function]},
+                            "lastRunAt": nullable(MOMENT),
+                            "status": {"enum": [each.value for each in Status]},
+                        }
+                    )
+                ),
+                "description": "The scheduled functions, and when a run of each last ended well.",
+            },
         }
     ),
     "MetricsThroughput": record(

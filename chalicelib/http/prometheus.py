@@ -32,6 +32,7 @@ class Collector:
         yield self._alerts()
         yield from self._requests()
         yield from self._limits()
+        yield self._runs()
 
     def _depths(self) -> "Metric":
         from prometheus_client.core import GaugeMetricFamily
@@ -148,6 +149,19 @@ class Collector:
             in_flight.add_metric([group], bucket.in_flight(self.seen.now))
         yield tokens
         yield in_flight
+
+    def _runs(self) -> "Metric":
+        from prometheus_client.core import GaugeMetricFamily
+
+        told = GaugeMetricFamily(
+            "scheduled_function_last_run_timestamp_seconds",
+            "When a run of a scheduled function last ended well.",
+            labels=["function"],
+        )
+        for function, beat in self.seen.beats.items():
+            if beat.last_run_at is not None:
+                told.add_metric([function.value], beat.last_run_at.timestamp())
+        return told
 
     def _queue_of(self, kind: str) -> str:
         tier = self.seen.tiers.get(kind)

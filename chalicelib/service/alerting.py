@@ -6,11 +6,11 @@ too: a phone that rings twice is better than one that never rings.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from chalicelib.domain.alert_texts import MOST_PARKED, Stake, message, told
+from chalicelib.domain.alert_texts import MOST_PARKED, message, told
 from chalicelib.domain.alerting import (
     Alert,
     AlertBook,
@@ -19,8 +19,6 @@ from chalicelib.domain.alerting import (
     Firing,
     Notice,
     Outlet,
-    Sight,
-    Thresholds,
     Word,
     began,
     claimed,
@@ -29,20 +27,18 @@ from chalicelib.domain.alerting import (
     goes_on,
     is_another,
     is_well,
-    judge,
     replaced,
 )
 from chalicelib.domain.backlog import Backlog, TierDepth
 from chalicelib.domain.errors import ProviderError, StoreError, StoreUnsure
-from chalicelib.domain.job import JobId
-from chalicelib.domain.money import stated
+from chalicelib.domain.heartbeat import PARTS, Heartbeats, Silence, silent
+from chalicelib.domain.judging import Sight, Thresholds, judge
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import Chance, Clock, JobStore, Journal
 from chalicelib.domain.search import PARKED, JobIndex, ended
 from chalicelib.domain.tally import Measure, Metrics, Name, Series, ended_per_minute
+from chalicelib.service.stakes import Stakes
 from chalicelib.service.writing import TRIES
-
-MOST_LOOKED_AT = 99  # of the oldest jobs whose money is summed; with the controls one read has no more
 
 
 class Alerting:
@@ -57,6 +53,7 @@ class Alerting:
         index: JobIndex,
         backlog: Backlog,
         metrics: Metrics,
+        heartbeats: Heartbeats,
         thresholds: Thresholds,
         clock: Clock,
         chance: Chance,
@@ -65,10 +62,11 @@ class Alerting:
     ) -> None:
         self._book = book
         self._outlets = outlets
-        self._store = store
+        self._stakes = Stakes(store=store, backlog=backlog, journal=journal)
         self._index = index
         self._backlog = backlog
         self._metrics = metrics
+        self._heartbeats = heartbeats
         self._thresholds = thresholds
         self._clock = clock
         self._chance = chance
@@ -81,7 +79,11 @@ class Alerting:
         What cannot be seen is left as it was; what cannot be kept is at least in the log.
         """
         now = self._clock.now()
-        sights = {tier: self._see(tier, series, depths.get(tier)) for tier in Tier}
+        silences = self._silences(now)
+        sights = {
+            tier: replace(self._see(tier, series, depths.get(tier)), silent=_of_tier(silences, tier))
+            for tier in Tier
+        }
         judged: dict[Condition, Firing | None] = {}
         for sight in sights.values():
             judged |= judge(sight, self._thresholds, now)
@@ -106,15 +108,27 @@ class Alerting:
             self._journal.alarm("jobs_not_seen", queue=tier, error=type(error).__name__)
             return sight
 
+    def _silences(self, now: datetime) -> list[Silence] | None:
+        """Return the functions that are silent; one that never ran is from when that was first seen."""
+        try:
+            beats = self._heartbeats.beats()
+        except StoreError as error:
+            self._journal.alarm("heartbeats_not_seen", error=type(error).__name__)
+            return None
+        for function, beat in beats.items():
+            if beat.since is None:
+                self._heartbeats.miss(function, now)
+        return silent(beats, self._thresholds.silence, now)
+
     def _followed(
         self, judged: Mapping[Condition, Firing | None], sights: Mapping[Tier, Sight], now: datetime
     ) -> list[Alert]:
         """Write what has become of each condition, and return the alerts as they stand, critical ones first."""
-        firings = [firing for firing in judged.values() if firing is not None]
-        stakes = self._stakes(firings)
+        stakes = self._stakes.of([firing for firing in judged.values() if firing is not None])
+        firings = {firing.condition: firing for firing, _ in stakes}
         texts = {
-            each.condition: message(each, sights[each.condition.tier], stakes.get(each.condition), now)
-            for each in firings
+            firing.condition: message(firing, sights[firing.condition.tier], stake, now)
+            for firing, stake in stakes
         }
         try:
             standing = self._book.standing()
@@ -122,9 +136,11 @@ class Alerting:
             self._unkept(texts, error)
             return []
         alerts = []
-        for condition, firing in judged.items():
+        for condition in judged:
             try:
-                alert = self._step(standing.get(condition), firing, texts.get(condition, ""), now)
+                alert = self._step(
+                    standing.get(condition), firings.get(condition), texts.get(condition, ""), now
+                )
             except StoreError as error:
                 self._unkept({condition: texts.get(condition, "It is well.")}, error)
                 continue
@@ -152,30 +168,6 @@ class Alerting:
     def _unkept(self, texts: Mapping[Condition, str], error: StoreError) -> None:
         for condition, text in texts.items():
             self._journal.alarm("alert_not_kept", error=type(error).__name__, text=text, **_facts(condition))
-
-    # --- money
-
-    def _stakes(self, firings: Iterable[Firing]) -> dict[Condition, Stake]:
-        """Return the money of the oldest jobs of each condition of money; nothing is read where none fires."""
-        money = [firing for firing in firings if firing.condition.tier is Tier.MONEY]
-        if not money:
-            return {}
-        try:
-            oldest = self._backlog.overdue(Tier.MONEY, limit=MOST_LOOKED_AT)
-            about = {each.condition: list(each.jobs or oldest)[:MOST_LOOKED_AT] for each in money}
-            amounts = self._amounts({job_id for ids in about.values() for job_id in ids})
-        except StoreError as error:
-            self._journal.alarm("money_not_summed", error=type(error).__name__)
-            return {}
-        return {
-            condition: _stake([amounts[job_id] for job_id in ids if job_id in amounts])
-            for condition, ids in about.items()
-        }
-
-    def _amounts(self, job_ids: Iterable[JobId]) -> dict[JobId, tuple[str, int]]:
-        jobs, _ = self._store.load_batch(sorted(job_ids))
-        amounts = {job_id: stated(job.payload) for job_id, job in jobs.items()}
-        return {job_id: amount for job_id, amount in amounts.items() if amount is not None}
 
     # --- telling
 
@@ -281,8 +273,9 @@ def _facts(condition: Condition) -> dict[str, str]:
     return {"alertType": condition.type, "severity": condition.severity, "queue": condition.tier}
 
 
-def _stake(amounts: list[tuple[str, int]]) -> Stake:
-    money: Counter[str] = Counter()
-    for currency, amount in amounts:
-        money[currency] += amount
-    return Stake(len(amounts), dict(money))
+def _of_tier(silences: Sequence[Silence] | None, tier: Tier) -> list[Silence] | None:
+    """Return what a tier suffers from first; `monitor` is not for itself to judge."""
+    if silences is None:
+        return None
+    parts = {each: PARTS[each.function] for each in silences}
+    return [each for each, part in parts.items() if part.tier is tier and part.silence is not None]

@@ -28,6 +28,7 @@ from chalicelib.domain.archive import (
 )
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.errors import StoreError
+from chalicelib.domain.heartbeat import Function
 from chalicelib.domain.ids import job_id
 from chalicelib.domain.job import Job, JobId, VenueId
 from chalicelib.domain.jobtype import JobType
@@ -35,8 +36,8 @@ from chalicelib.domain.lines import entry_line, job_line
 from chalicelib.domain.policies import TIMING, Timing
 from chalicelib.domain.ports import Chance, Clock, JobStore, Journal, Leases
 from chalicelib.service.archiving import keep
+from chalicelib.service.shift import Shift
 
-LEASE = "cleanup"
 AT_ONCE = 90  # records read in one call; the controls come with them
 MOST_HELD = 300  # jobs in hand before they are archived: what bounds the memory
 MOST_SEEN = 2_000  # records looked at before it is noted how far the run is
@@ -123,24 +124,22 @@ class Cleanup:
         self._cleaning = cleaning
         self._archive = archive
         self._audit_log = audit_log
-        self._leases = leases
+        self._shift = Shift(
+            Function.CLEANUP, leases=leases, clock=clock, chance=chance, journal=journal, timing=timing
+        )
         self._types = types
         self._clock = clock
-        self._chance = chance
         self._journal = journal
         self._timing = timing
         self._days = sorted({each.retention.days for each in types.values() if each.archive is not None})
 
     def run(self, *, ends: datetime) -> CleanedUp:
         """Archive and delete what is due, until nothing is left or the time is up."""
-        owner, now = self._chance.claim_id(), self._clock.now()
-        if not self._leases.take(LEASE, owner, now=now, until=ends + self._timing.clock_skew):
-            self._journal.note("cleanup_elsewhere")
-            return CleanedUp(ran=False)
-        try:
-            done = self._go_through(_Round(now, ends - self._timing.settle_margin, acts=True))
-        finally:
-            self._leases.give_back(LEASE, owner)
+        with self._shift.until(ends) as run:
+            if run is None:
+                return CleanedUp(ran=False)
+            done = self._go_through(_Round(run.began, ends - self._timing.settle_margin, acts=True))
+            run.failed = done.failed
         self._journal.note(
             "cleaned_up",
             archived=done.archived,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from chalicelib.domain.controls import Controls
+from chalicelib.domain.heartbeat import Function
 from chalicelib.domain.job import Job, JobId
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.look import Look, look
@@ -26,9 +27,9 @@ from chalicelib.domain.ports import (
     Message,
     Saved,
 )
+from chalicelib.service.shift import Shift
 from chalicelib.service.unstage import Unstage
 
-LEASE = "dispatch"
 PAGE = 100  # jobs read in one call
 
 
@@ -59,27 +60,23 @@ class Dispatch:
     ) -> None:
         self._store = store
         self._queue = queue
-        self._leases = leases
+        self._shift = Shift(
+            Function.DISPATCH, leases=leases, clock=clock, chance=chance, journal=journal, timing=timing
+        )
         self._providers = {name: job_type.provider for name, job_type in types.items()}
         self._clock = clock
-        self._chance = chance
         self._journal = journal
         self._timing = timing
         self._unstage = Unstage(store=store, queue=queue, clock=clock, journal=journal, timing=timing)
 
     def run(self, *, ends: datetime) -> Dispatched:
         """Look at every job whose look has come, page by page, until none is left or the time is up."""
-        owner = self._chance.claim_id()
-        now = self._clock.now()
-        if not self._leases.take(LEASE, owner, now=now, until=ends + self._timing.clock_skew):
-            self._journal.note("dispatch_elsewhere")
-            return Dispatched(ran=False)
-        try:
+        with self._shift.until(ends) as run:
+            if run is None:
+                return Dispatched(ran=False)
             stop = ends - self._timing.settle_margin
             done = replace(self._look_at_all(stop), settled=self._unstage.settle_due(stop))
-        finally:
-            self._leases.give_back(LEASE, owner)
-        self._journal.note("dispatched", looked=done.looked, sent=done.sent)
+        self._journal.note("dispatched", looked=done.looked, sent=done.sent, settled=done.settled)
         return done
 
     def _look_at_all(self, stop: datetime) -> Dispatched:

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from chalicelib.domain.alerting import AlertBook, AlertType, Severity
 from chalicelib.domain.backlog import Backlog
 from chalicelib.domain.cost import Cost, cost
+from chalicelib.domain.heartbeat import Beats, Every, Heartbeats, silent
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import Clock, Limiter
@@ -44,7 +46,16 @@ class Snapshot:
     tiers: Mapping[str, Tier]
     oldest_due: Mapping[Tier, datetime | None]
     buckets: Mapping[str, Bucket]
+    beats: Beats
     now: datetime
+
+
+class Status(StrEnum):
+    """How a scheduled function is; `never`: no run of it has ended well yet, and it is not late."""
+
+    OK = "ok"
+    LATE = "late"
+    NEVER = "never"
 
 
 class Figures:
@@ -57,6 +68,8 @@ class Figures:
         backlog: Backlog,
         limiter: Limiter | None,
         alerts: AlertBook,
+        heartbeats: Heartbeats,
+        silence: Mapping[Every, timedelta],
         types: Mapping[str, JobType],
         clock: Clock,
     ) -> None:
@@ -64,6 +77,8 @@ class Figures:
         self._backlog = backlog
         self._limiter = limiter
         self._alerts = alerts
+        self._heartbeats = heartbeats
+        self._silence = silence
         self._tiers = {name: job_type.tier for name, job_type in types.items()}
         self._clock = clock
 
@@ -84,7 +99,21 @@ class Figures:
             "queues": [{"queue": tier.value, **_summed(flows[tier])} for tier in Tier],
             "alerts": self._by_severity(),
             "cost": _cost(cost(series.totals)),
+            "functions": self._functions(),
         }
+
+    def _functions(self) -> list[dict[str, Any]]:
+        """Return when a run of each scheduled function last ended well, and whether that is too long ago."""
+        beats = self._heartbeats.beats()
+        late = {each.function for each in silent(beats, self._silence, self._clock.now())}
+        return [
+            {
+                "name": function.value,
+                "lastRunAt": None if beat.last_run_at is None else moment(beat.last_run_at),
+                "status": Status.LATE if function in late else Status.OK if beat.last_run_at else Status.NEVER,
+            }
+            for function, beat in beats.items()
+        ]
 
     def _by_severity(self) -> dict[str, int]:
         """Return how many alerts began in the last day; tests are none."""
@@ -133,12 +162,13 @@ class Figures:
         }
 
     def snapshot(self) -> Snapshot:
-        """Return what Prometheus scrapes: five reads. Raises StoreRefused."""
+        """Return what Prometheus scrapes: six reads. Raises StoreRefused."""
         return Snapshot(
             series=self.series(),
             tiers=self._tiers,
             oldest_due={tier: self._backlog.oldest_due(tier) for tier in Tier},
             buckets={} if self._limiter is None else self._limiter.buckets(),
+            beats=self._heartbeats.beats(),
             now=self._clock.now(),
         )
 

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 
 from chalicelib.domain.backlog import Backlog, TierDepth
 from chalicelib.domain.errors import StoreError
+from chalicelib.domain.heartbeat import Function
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import TIMING, Tier, Timing
 from chalicelib.domain.ports import Chance, Clock, Journal, Leases
 from chalicelib.domain.tally import MINUTE, Depths, Metrics, Series, folded, minute_of
 from chalicelib.service.alerting import Alerting
+from chalicelib.service.shift import Shift
 
-LEASE = "monitor"
 LATE = timedelta(
     seconds=20
 )  # how long after its end a minute may still be counted in: clocks, and a slow write
@@ -51,10 +52,11 @@ class Monitor:
         self._alerting = alerting
         self._metrics = metrics
         self._backlog = backlog
-        self._leases = leases
+        self._shift = Shift(
+            Function.MONITOR, leases=leases, clock=clock, chance=chance, journal=journal, timing=timing
+        )
         self._tiers = {name: job_type.tier for name, job_type in types.items()}
         self._clock = clock
-        self._chance = chance
         self._journal = journal
         self._timing = timing
 
@@ -63,15 +65,11 @@ class Monitor:
 
         Raises StoreRefused or StoreUnsure.
         """
-        owner = self._chance.claim_id()
-        now = self._clock.now()
-        if not self._leases.take(LEASE, owner, now=now, until=ends + self._timing.clock_skew):
-            self._journal.note("monitored_elsewhere")
-            return Monitored(ran=False)
-        try:
-            done = self._watch(now, stop=ends - self._timing.settle_margin)
-        finally:
-            self._leases.give_back(LEASE, owner)
+        with self._shift.until(ends) as run:
+            if run is None:
+                return Monitored(ran=False)
+            done = self._watch(run.began, stop=ends - self._timing.settle_margin)
+            run.failed = not done.ran
         self._journal.note("monitored", minutes=done.minutes, counted=done.counted, alerted=done.alerted)
         return done
 
@@ -98,7 +96,7 @@ class Monitor:
             series = folded(series, counts, depths if now_over else {}, self._tiers)
             minutes, counted = minutes + 1, counted + sum(counts.values())
         if minutes and not self._metrics.save_series(series):
-            self._journal.note("monitored_elsewhere")
+            self._journal.note("ran_elsewhere", function=Function.MONITOR)
             return Monitored(ran=False), None
         return Monitored(True, minutes, counted), series
 

@@ -14,6 +14,7 @@ from typing import Any, assert_never
 from chalicelib.domain import operation as moves
 from chalicelib.domain import steer
 from chalicelib.domain.errors import ActionRefused, CallerError, NotFound, StoreError
+from chalicelib.domain.heartbeat import Function
 from chalicelib.domain.job import Job, JobId, State, VenueId
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.keys import digest
@@ -40,6 +41,7 @@ from chalicelib.service.listing import Listing
 from chalicelib.service.manage import Manage, Order
 from chalicelib.service.paging import MOST_READ, Newest, Shelf, read_page
 from chalicelib.service.principal import Principal
+from chalicelib.service.shift import Shift
 
 TURN = timedelta(seconds=10)
 MOST_DUE = 50
@@ -64,8 +66,12 @@ DECIDES: Mapping[Action, Decide] = {
 
 @dataclass(frozen=True, slots=True)
 class OperationsRan:
-    """What a run did: turns that it gave, and operations that ended in them."""
+    """What a run did: turns that it gave, and operations that ended in them.
 
+    `ran` is False when another run holds the lease.
+    """
+
+    ran: bool
     turns: int = 0
     ended: int = 0
 
@@ -104,6 +110,9 @@ class RunOperations:
         self._manage = manage
         self._types = types
         self._leases = leases
+        self._shift = Shift(
+            Function.RUN_OPERATIONS, leases=leases, clock=clock, chance=chance, journal=journal, timing=timing
+        )
         self._clock = clock
         self._chance = chance
         self._crew = crew
@@ -118,6 +127,14 @@ class RunOperations:
 
     def run(self, *, ends: datetime) -> OperationsRan:
         """Give every operation that is due a turn, and again, until none is left or the time is up."""
+        with self._shift.until(ends) as run:
+            if run is None:
+                return OperationsRan(ran=False)
+            done = self._take_turns(ends)
+        self._journal.note("operations_run", turns=done.turns, ended=done.ended)
+        return done
+
+    def _take_turns(self, ends: datetime) -> OperationsRan:
         stop = ends - self._timing.settle_margin
         turns = over = 0
         while self._clock.now() < stop:
@@ -131,8 +148,7 @@ class RunOperations:
             turns += given
             if given == 0:
                 break
-        self._journal.note("operations_run", turns=turns, ended=over)
-        return OperationsRan(turns, over)
+        return OperationsRan(True, turns, over)
 
     def _guarded(self, operation_id: OperationId, *, until: datetime, ends: datetime) -> Operation | None:
         try:

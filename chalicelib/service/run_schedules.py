@@ -11,6 +11,7 @@ from datetime import datetime
 
 from chalicelib.domain import keys
 from chalicelib.domain.errors import CallerError, QueueServiceError, StoreRefused, StoreUnsure
+from chalicelib.domain.heartbeat import Function
 from chalicelib.domain.job import Job
 from chalicelib.domain.policies import TIMING, Role, Timing
 from chalicelib.domain.ports import Chance, Clock, JobStore, Journal, Leases
@@ -28,10 +29,10 @@ from chalicelib.domain.schedule import (
 from chalicelib.service.cron import Cron, NoSuchZone, NotCron
 from chalicelib.service.intake import Intake
 from chalicelib.service.principal import Principal
+from chalicelib.service.shift import Shift
 from chalicelib.service.submit import Accepted, Submission, Submit
 from chalicelib.service.writing import TRIES
 
-LEASE = "run_schedules"
 PAGE = 100  # ids read from the index in one call
 
 Result = Accepted | CallerError  # a job, or why there is none
@@ -70,23 +71,19 @@ class RunSchedules:
         self._store = store
         self._intake = intake
         self._submit = submit
-        self._leases = leases
+        self._shift = Shift(
+            Function.RUN_SCHEDULES, leases=leases, clock=clock, chance=chance, journal=journal, timing=timing
+        )
         self._clock = clock
-        self._chance = chance
         self._journal = journal
         self._timing = timing
 
     def run(self, *, ends: datetime) -> Ran:
         """Visit every schedule that is due, earliest first, until none is left or the time is up."""
-        owner = self._chance.claim_id()
-        now = self._clock.now()
-        if not self._leases.take(LEASE, owner, now=now, until=ends + self._timing.clock_skew):
-            self._journal.note("schedules_run_elsewhere")
-            return Ran(ran=False)
-        try:
-            done, left = self._visit_all(now, stop=ends - self._timing.settle_margin)
-        finally:
-            self._leases.give_back(LEASE, owner)
+        with self._shift.until(ends) as run:
+            if run is None:
+                return Ran(ran=False)
+            done, left = self._visit_all(run.began, stop=ends - self._timing.settle_margin)
         ran = Ran(ran=True, **done, left=left)
         self._journal.note(
             "schedules_run",

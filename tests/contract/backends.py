@@ -32,10 +32,11 @@ from chalicelib.domain.archive import Cleaning
 from chalicelib.domain.audit import AuditLog
 from chalicelib.domain.backlog import Backlog
 from chalicelib.domain.endpoint import EndpointStore
+from chalicelib.domain.heartbeat import RunBook
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.operation import OperationStore
 from chalicelib.domain.policies import Lane, Tier
-from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Leases, Limiter, Received
+from chalicelib.domain.ports import Inbox, JobQueue, JobStore, Limiter, Received
 from chalicelib.domain.quiet import QuietBook
 from chalicelib.domain.ratelimit import LIMITS
 from chalicelib.domain.schedule import ScheduleStore
@@ -69,7 +70,7 @@ class Records(Protocol):
     def store(self) -> JobStore: ...
 
     @property
-    def leases(self) -> Leases: ...
+    def leases(self) -> RunBook: ...
 
     @property
     def schedules(self) -> ScheduleStore: ...

@@ -16,7 +16,6 @@ from chalicelib.domain.alerting import (
     Condition,
     Firing,
     Severity,
-    Thresholds,
     Word,
     acknowledged,
     began,
@@ -26,12 +25,13 @@ from chalicelib.domain.alerting import (
 )
 from chalicelib.domain.errors import StoreUnsure
 from chalicelib.domain.job import JobId, VenueId
+from chalicelib.domain.judging import Thresholds
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.ports import Entry
 from chalicelib.service.alerting import Alerting
 from tests.contract.backends import DynamoRecords, Faults
 from tests.contract.conftest import REAL
-from tests.fakes import START, ListJournal, ManualClock, MemoryQueue, MemoryStore, SeededChance
+from tests.fakes import START, ListJournal, ManualClock, MemoryLeases, MemoryQueue, MemoryStore, SeededChance
 from tests.fakes_alerts import MemoryAlertBook, MemoryOutlets
 from tests.fakes_backlog import MemoryBacklog
 from tests.fakes_metrics import MemoryMetrics
@@ -143,6 +143,7 @@ def test_many_monitors_at_once_send_one_of_each(book: AlertBook) -> None:
         index=MemoryJobIndex(store),
         backlog=backlog,
         metrics=MemoryMetrics(),
+        heartbeats=MemoryLeases(),
         thresholds=Thresholds(),
         clock=clock,
         chance=SeededChance(),

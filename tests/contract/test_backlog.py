@@ -177,6 +177,8 @@ def test_every_queue_is_seen_with_fourteen_calls_and_one_with_six_whatever_waits
             backlog=backlog,
             limiter=None,
             alerts=MemoryAlertBook(),
+            heartbeats=records.leases,
+            silence={},
             types={},
             clock=ManualClock(),
         )

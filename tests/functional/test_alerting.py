@@ -1,14 +1,16 @@
 """The alerts over the fakes, on a clock that is moved: what fires, who is told, how often, and until when."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from chalicelib.domain.alerting import Alert, AlertType, Channel, Severity, Word, acknowledged
+from chalicelib.domain.controls import Controls
 from chalicelib.domain.errors import Ambiguous, NotSent, StoreRefused
-from chalicelib.domain.job import JobId, State
+from chalicelib.domain.heartbeat import Function
+from chalicelib.domain.job import Job, JobId, State, VenueId
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.tally import Measure, Name
 from chalicelib.service.monitor import LATE
@@ -87,6 +89,18 @@ def buried(watch: Watch) -> None:
     watch.queue.bury(Tier.BACKGROUND, "no job", "poison")
 
 
+def quiet(function: Function, length: timedelta) -> Callable[[Watch], None]:
+    """Have a function have been silent for that long at the run that comes a minute later."""
+
+    def come(watch: Watch) -> None:
+        watch.alive -= {function}
+        at = watch.clock.now() + MINUTE - length
+        watch.leases.take(function, "another", now=at, until=at)
+        watch.leases.end_run(function, "another", well_at=at)
+
+    return come
+
+
 # What is still well, and the least that is not.
 BOUNDS: list[tuple[Callable[[Watch], None] | None, Callable[[Watch], None], AlertType, Severity, Tier]] = [
     (waiting(Tier.MONEY, 50), waiting(Tier.MONEY, 51), AlertType.QUEUE_DEPTH, CRITICAL, Tier.MONEY),
@@ -124,6 +138,16 @@ BOUNDS: list[tuple[Callable[[Watch], None] | None, Callable[[Watch], None], Aler
     (None, parked(Tier.MONEY), AlertType.PARKED, CRITICAL, Tier.MONEY),
     (None, parked(Tier.COMMUNICATION), AlertType.PARKED, WARNING, Tier.COMMUNICATION),
     (None, buried, AlertType.POISON, WARNING, Tier.BACKGROUND),
+    (
+        quiet(Function.DISPATCH, 5 * MINUTE),
+        quiet(Function.DISPATCH, 5 * MINUTE + MOMENT),
+        *(AlertType.HEARTBEAT, CRITICAL, Tier.MONEY),
+    ),
+    (
+        quiet(Function.CLEANUP, timedelta(hours=26)),
+        quiet(Function.CLEANUP, timedelta(hours=26) + MOMENT),
+        *(AlertType.HEARTBEAT, WARNING, Tier.BACKGROUND),
+    ),
 ]
 
 
@@ -353,3 +377,104 @@ def test_what_was_sent_is_counted_by_type_severity_and_channel(watch: Watch) -> 
     later(watch, 2 * MINUTE)
     sent = {name.part: count for name, count in watch.series.totals.items() if name.measure is Measure.ALERTED}
     assert sent == {f"critical#{channel}": 1 for channel in Channel}
+
+
+# --- heartbeats
+
+
+def test_a_silent_function_is_told_of_with_the_consequence_until_it_runs_again(watch: Watch) -> None:
+    watch.run()
+    watch.alive -= {Function.DISPATCH}
+    later(watch, 5 * MINUTE)
+    assert standing(watch) == []
+    later(watch)
+    [call] = watch.outlets.phone.sent
+    assert call.text == (
+        "CRITICAL money: No run of dispatch has ended well since 01 Mar 12:00 UTC, 6 min: accepted jobs whose "
+        "message was lost, that were held back or are due later are not sent again."
+    )
+    watch.alive |= {Function.DISPATCH}
+    later(watch, 10 * MINUTE)
+    assert words(watch, Channel.SMS) == [Word.ALERT, Word.RESOLVED]
+
+
+def test_a_function_that_never_ran_is_missed_from_the_monitors_first_look(watch: Watch) -> None:
+    """A fresh deployment, which has run for long elsewhere: nothing is told before five minutes are over."""
+    watch.alive = set()
+    watch.run()
+    later(watch, 5 * MINUTE)
+    assert standing(watch) == []
+    later(watch)
+    assert standing(watch) == [(AlertType.HEARTBEAT, CRITICAL, Tier.MONEY)]
+    assert "monitor" not in sole(watch).message, "its silence is CloudWatch's to tell"
+
+
+def test_another_silent_function_is_another_alert_although_the_first_was_acknowledged(watch: Watch) -> None:
+    watch.run()
+    watch.alive -= {Function.DISPATCH}
+    later(watch, 6 * MINUTE)
+    alert = sole(watch)
+    watch.book.swap(alert, acknowledged(alert, "ada", watch.clock.now()))
+    watch.alive -= {Function.RUN_SCHEDULES}
+    later(watch, 6 * MINUTE)
+    assert words(watch, Channel.PHONE) == [Word.ALERT] * 2
+    assert "schedules that are due make no jobs" in watch.outlets.phone.sent[-1].text
+
+
+def test_heartbeats_that_cannot_be_read_say_nothing(watch: Watch) -> None:
+    watch.run()
+    watch.alive -= {Function.DISPATCH}
+    later(watch, 6 * MINUTE)
+    watch.leases.fails = StoreRefused()
+    later(watch, 3 * MINUTE)
+    assert sole(watch).well_since is None
+    assert watch.journal.actions().count("heartbeats_not_seen") == 3
+
+
+# --- whose an alert is
+
+
+def test_an_alert_about_the_parked_jobs_of_one_venue_is_that_venues_until_another_has_one(
+    watch: Watch,
+) -> None:
+    parked(Tier.COMMUNICATION)(watch)
+    job = watch.store.jobs[JobId("p")]
+    later(watch)
+    assert sole(watch).venue_id == job.venue_id
+    watch.store.jobs[JobId("q")] = replace(job, id=JobId("q"), venue_id=VenueId("another"))
+    later(watch)
+    assert sole(watch).venue_id is None
+
+
+def test_an_alert_about_more_parked_jobs_than_are_looked_at_is_no_venues(watch: Watch) -> None:
+    parked(Tier.MONEY)(watch)
+    job = watch.store.jobs[JobId("p")]
+    for n in range(100):
+        watch.store.jobs[JobId(f"p{n}")] = replace(job, id=JobId(f"p{n}"))
+    later(watch)
+    assert sole(watch).venue_id is None
+
+
+def test_what_is_about_the_platform_is_no_venues(watch: Watch) -> None:
+    overdue(Tier.MONEY, age=11 * MINUTE)(watch)
+    later(watch)
+    assert sole(watch).venue_id is None
+
+
+def test_no_read_names_more_jobs_than_the_store_takes(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred parked and a hundred overdue, none of them both."""
+    read, sizes = watch.store.load_batch, []
+
+    def load_batch(job_ids: Sequence[JobId]) -> tuple[Mapping[JobId, Job], Controls]:
+        sizes.append(len(job_ids))
+        return read(job_ids)
+
+    monkeypatch.setattr(watch.store, "load_batch", load_batch)
+    parked(Tier.MONEY)(watch)
+    overdue(Tier.MONEY, age=11 * MINUTE)(watch)
+    for name in ("p", "old"):
+        job = watch.store.jobs[JobId(name)]
+        for n in range(100):
+            watch.store.jobs[JobId(f"{name}{n}")] = replace(job, id=JobId(f"{name}{n}"))
+    later(watch)
+    assert (sum(sizes), max(sizes)) == (198, 99)

@@ -10,7 +10,7 @@ from chalicelib.domain.controls import Scope
 from chalicelib.domain.job import ClaimId, JobId, State, run
 from chalicelib.domain.message import decode
 from chalicelib.domain.policies import EffectClass, Lane, Tier
-from chalicelib.service.dispatch import LEASE, PAGE, Dispatched
+from chalicelib.service.dispatch import PAGE, Dispatched
 from tests.functional.house import ROWS, Fault, House
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1))
@@ -40,7 +40,7 @@ def test_what_was_accepted_and_never_sent_is_sent(house: House) -> None:
     assert house.dispatch() == Dispatched(ran=True, looked=1, sent=1)
     [message] = house.messages()
     assert (decode(message.body).job_id, message.group) == (job_id, "venue-1")
-    assert house.journal.events[-1] == ("dispatched", {"looked": 1, "sent": 1})
+    assert house.journal.events[-1] == ("dispatched", {"looked": 1, "sent": 1, "settled": 0})
 
 
 def test_what_is_far_in_the_future_is_sent_when_it_is_due_and_not_before(house: House) -> None:
@@ -216,10 +216,10 @@ def test_a_type_that_this_version_does_not_know_is_sent_all_the_same(house: Hous
 def test_of_two_overlapping_runs_one_works(house: House) -> None:
     unsent(house)
     now = house.clock.now()
-    assert house.leases.take(LEASE, "the other", now=now, until=now + MINUTE)
+    assert house.leases.take("dispatch", "the other", now=now, until=now + MINUTE)
     assert house.dispatch() == Dispatched(ran=False)
     assert (house.queue.waiting(), house.store.calls["agenda"]) == (0, 0)
-    assert house.journal.actions()[-1] == "dispatch_elsewhere"
+    assert house.journal.actions()[-1] == "ran_elsewhere"
     house.clock.advance(MINUTE)
     assert house.dispatch() == Dispatched(ran=True, looked=1, sent=1)
 
@@ -238,7 +238,7 @@ def test_a_runs_lease_outlives_it_by_what_clocks_differ(house: House) -> None:
 
     def another(late: timedelta) -> Callable[[], None]:
         moment = house.clock.now() + MINUTE + late
-        return lambda: found.append(house.leases.take(LEASE, "other", now=moment, until=moment))
+        return lambda: found.append(house.leases.take("dispatch", "other", now=moment, until=moment))
 
     house.store.order("agenda", another(5 * SECOND - timedelta(milliseconds=1)), another(5 * SECOND))
     house.dispatch(lasts=MINUTE)

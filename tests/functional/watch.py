@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from chalicelib.domain.alerting import Thresholds
+from chalicelib.domain.heartbeat import Function
 from chalicelib.domain.job import JobId
+from chalicelib.domain.judging import Thresholds
 from chalicelib.domain.policies import Lane, Tier
 from chalicelib.domain.tally import Counts, Series
 from chalicelib.jobtypes import discover
@@ -32,6 +33,7 @@ class Watch:
     outlets: MemoryOutlets = field(default_factory=MemoryOutlets)
     leases: MemoryLeases = field(default_factory=MemoryLeases)
     journal: ListJournal = field(default_factory=ListJournal)
+    alive: set[Function] = field(default_factory=lambda: set(Function) - {Function.MONITOR})
 
     def __post_init__(self) -> None:
         self.queue = MemoryQueue(self.clock)
@@ -51,6 +53,7 @@ class Watch:
                 index=MemoryJobIndex(self.store),
                 backlog=self.backlog,
                 metrics=self.metrics,
+                heartbeats=self.leases,
                 thresholds=Thresholds(),
                 clock=self.clock,
                 chance=SeededChance(),
@@ -60,6 +63,11 @@ class Watch:
         )
 
     def run(self) -> Monitored:
+        """Run the monitor, after the other functions have run well, as far as they are `alive`."""
+        now = self.clock.now()
+        for function in self.alive:
+            self.leases.take(function, "another", now=now, until=now + RUN)
+            self.leases.end_run(function, "another", well_at=now)
         return self.monitor.run(ends=self.clock.now() + RUN)
 
     def count(self, counts: Counts) -> None:

@@ -316,6 +316,10 @@ class SimLeases:
         self._process.before("give back lease")
         self._memory.give_back(name, owner)
 
+    def end_run(self, name: str, owner: str, *, well_at: datetime | None) -> None:
+        self._process.before("give back lease")
+        self._memory.end_run(name, owner, well_at=well_at)
+
 
 class Queued:
     """A message, and from when it can be seen."""

@@ -45,7 +45,7 @@ MAY: dict[str, set[str]] = {
     "dispatch": {
         *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"),
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:PartiQLDelete"),  # batches of all or nothing
-        *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:SendMessage"),
+        *("dynamodb:UpdateItem", "sqs:SendMessage"),
         "sqs:GetQueueAttributes",
         *SOURCES,
     },
@@ -65,7 +65,7 @@ MAY: dict[str, set[str]] = {
     },
     "run_schedules": {
         *("dynamodb:Query", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"),
-        *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:SendMessage"),
+        *("dynamodb:UpdateItem", "sqs:SendMessage"),
     },
 }
 

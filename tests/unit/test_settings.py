@@ -3,7 +3,8 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.alerting import Thresholds
+from chalicelib.domain.heartbeat import Every
+from chalicelib.domain.judging import Thresholds
 from chalicelib.domain.policies import TIMING, Lane, Tier
 from chalicelib.domain.quota import Allowance
 from chalicelib.settings import Settings, SettingsError, parse_token_keys
@@ -44,6 +45,7 @@ def test_alerts_begin_where_the_contract_says_unless_it_is_said_otherwise() -> N
         "ALERT_THRESHOLD_BACKGROUND_QUEUE": "7",
         "ALERT_THRESHOLD_MONEY_AGE_MINUTES": "20",
         "ALERT_THRESHOLD_FAILURE_RATE": "5",
+        "ALERT_THRESHOLD_MINUTELY_SILENCE": "3",
         "ALERT_TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:alerts",
         "ONCALL_PHONE": "+15005550010",
     }
@@ -52,6 +54,7 @@ def test_alerts_begin_where_the_contract_says_unless_it_is_said_otherwise() -> N
         depth={Tier.MONEY: 0, Tier.COMMUNICATION: 6, Tier.BACKGROUND: 7},
         age={Tier.MONEY: timedelta(minutes=20), Tier.COMMUNICATION: timedelta(minutes=60)},
         failure_percent=5,
+        silence={Every.MINUTE: timedelta(minutes=3), Every.DAY: timedelta(hours=26)},
     )
     assert alerts.topic_arn == given["ALERT_TOPIC_ARN"]
     assert alerts.oncall_phone == given["ONCALL_PHONE"]
@@ -109,6 +112,7 @@ BAD: list[tuple[str, str]] = [
     ("ALERT_THRESHOLD_BACKGROUND_QUEUE", "1e3"),
     ("ALERT_THRESHOLD_MONEY_AGE_MINUTES", "0.5"),
     ("ALERT_THRESHOLD_FAILURE_RATE", "101"),
+    ("ALERT_THRESHOLD_DAILY_SILENCE", "26 h"),
     ("ORDER_SERVICE_URL", "orders"),
     ("ORDER_SERVICE_TOKEN", "two words"),
     ("ORDER_SERVICE_TOKEN_ARN", "not-an-arn"),
