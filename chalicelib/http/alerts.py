@@ -71,7 +71,7 @@ SCHEMAS: Shapes = {
             "severity": SEVERITY,
             "queue": {"enum": [tier.value for tier in Tier]},
             "message": TEXT,
-            "venueId": {**nullable(TEXT), "description": "Null: it concerns the whole platform."},
+            "venueId": {**nullable(TEXT), "description": "Null: it concerns the platform, or several venues."},
             "metricValue": NUMBER,
             "thresholdValue": NUMBER,
             "createdAt": MOMENT,
@@ -109,7 +109,8 @@ OPERATIONS: Operations = {
         tag="alerts",
         summary="List the alerts of 24 hours and all that nobody has acknowledged",
         who="admin; venue_admin (its own)",
-        about="The latest first. What is judged so far concerns the platform, not a venue.",
+        about="The latest first. One about parked jobs of one venue alone is that venue's; "
+        "others are the platform's.",
         parameters=(
             Parameter("severity", "query", SEVERITY, "Those alone."),
             Parameter("limit", "query", {**LIMIT.shape, "default": USUAL_LIMIT}, LIMIT.about),

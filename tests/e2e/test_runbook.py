@@ -117,6 +117,17 @@ def alerted(trouble: Trouble) -> Generator[dict[str, str], str, None]:
     assert "Nobody was told" not in seen
 
 
+def silent(trouble: Trouble) -> Generator[dict[str, str], str, None]:
+    def well() -> set[str]:
+        functions = trouble.read("/v1/metrics/summary")["functions"]
+        return {each["name"] for each in functions if each["status"] == "ok"}
+
+    await_that(lambda: well() >= {"dispatch", "monitor", "run_schedules", "run_operations"})
+    seen = yield {}
+    assert '"lastRunAt"' in seen
+    assert "oldestAge" in seen
+
+
 def stuck(trouble: Trouble) -> Generator[dict[str, str], str, None]:
     trouble.client.post("/v1/queues/money/pause", {"reason": "The bank is down"})
     trouble.client.post("/v1/rate-limits/emergency-stop", {"provider": "stripe", "reason": "Stripe is down"})
@@ -377,6 +388,7 @@ def by_curl(trouble: Trouble) -> Generator[dict[str, str], str, None]:
 SCENES: dict[str, Scene] = {
     "Before anything": before_anything,
     "An alert has come": alerted,
+    "A scheduled function is silent": silent,
     "The money queue is stuck": stuck,
     "A provider is down or misbehaves": provider_down,
     "Jobs are parked": parked,

@@ -94,9 +94,7 @@ def quiet(function: Function, length: timedelta) -> Callable[[Watch], None]:
 
     def come(watch: Watch) -> None:
         watch.alive -= {function}
-        at = watch.clock.now() + MINUTE - length
-        watch.leases.take(function, "another", now=at, until=at)
-        watch.leases.end_run(function, "another", well_at=at)
+        watch.leases.run_well(function, at=watch.clock.now() + MINUTE - length)
 
     return come
 

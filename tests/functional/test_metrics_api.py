@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chalicelib import wiring
 from chalicelib.domain.errors import StoreRefused
+from chalicelib.domain.heartbeat import Function
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.tally import Depths, Flow, Measure, Name, Results, Series, answered
 from chalicelib.http.prometheus import CONTENT_TYPE
@@ -141,6 +142,23 @@ def test_before_anything_was_counted_there_is_nothing_and_no_error() -> None:
     wiring.install(None)
 
 
+def test_each_scheduled_function_tells_when_it_last_ended_well(front: Front) -> None:
+    ages = {Function.DISPATCH: 5 * MINUTE, Function.MONITOR: 6 * MINUTE, Function.CLEANUP: 25 * HOUR}
+    for function, age in ages.items():
+        front.leases.run_well(function, at=START - age)
+    front.leases.miss(Function.RUN_OPERATIONS, START - 6 * MINUTE)
+    told = {each["name"]: each for each in see(front, "/v1/metrics/summary")["functions"]}
+    assert {name: each["status"] for name, each in told.items() if name != "recount"} == {
+        "dispatch": "ok",
+        "run_schedules": "never",
+        "run_operations": "late",
+        "monitor": "late",
+        "cleanup": "ok",
+    }
+    assert told["dispatch"]["lastRunAt"] == "2026-03-01T11:55:00.000Z"
+    assert told["run_operations"]["lastRunAt"] is None
+
+
 def test_a_queue_tells_its_rates_and_when_it_is_drained(front: Front) -> None:
     for order in range(14):
         data = {"orderId": f"order-{order}", "amount": 100, "currency": "EUR", "customerId": "cus_1"}
@@ -153,6 +171,7 @@ def test_a_queue_tells_its_rates_and_when_it_is_drained(front: Front) -> None:
 class TestPrometheus:
     def test_a_scraper_reads_every_metric_by_its_name(self, front: Front) -> None:
         front.post({"type": MAIL, "data": {"to": "a@b.c", "template": "refund_notice", "data": {}}})
+        front.leases.run_well("dispatch", at=START - MINUTE)
         status, kind, body = scraped(front, f"Bearer {TOKEN}")
         assert (status, kind) == (200, CONTENT_TYPE)
         read = samples(body.decode())
@@ -168,6 +187,10 @@ class TestPrometheus:
         assert read["oldest_job_age_seconds", "queue_name=money-queue"] == 0
         assert read["rate_limit_tokens", "provider=stripe"] == 50
         assert read["rate_limit_in_flight", "provider=stripe"] == 0
+        ran = "scheduled_function_last_run_timestamp_seconds"
+        assert {key: value for key, value in read.items() if key[0] == ran} == {
+            (ran, "function=dispatch"): (START - MINUTE).timestamp()
+        }, "one that never ran has none"
         assert read["alerts_sent_total", "channel=phone", "severity=critical", "type=queue_age"] == 3
 
     def test_durations_are_a_histogram_that_only_rises(self, front: Front) -> None:

@@ -6,6 +6,7 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 import yaml  # type: ignore[import-untyped] # ships no types
 
 from chalicelib import wiring
-from chalicelib.domain.alerting import LEAST_FINISHED, Thresholds
+from chalicelib.domain.heartbeat import Every, Function
+from chalicelib.domain.judging import LEAST_FINISHED, Thresholds
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.tally import Depths, Flow
 from local.options import ROOT
@@ -27,7 +29,7 @@ NAME = r"[a-zA-Z_:][\w:]*"
 GROUPED = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
 SELECTOR = re.compile(rf"\b({NAME})\b(?:\{{([^}}]*)\}})?(?!\s*\()")
 MATCHER = re.compile(rf'({NAME})\s*(=~|!~|!=|=)\s*"([^"]*)"')
-AWAITED = re.compile(r'failed_jobs|scheduled_function|status="parked"')  # not counted yet
+AWAITED = re.compile(r'failed_jobs|"recount"|status="parked"')  # not counted yet
 OPERATORS = {"and", "or", "unless", "offset"}
 ONE_OF = re.compile(r"[\w|/-]+")  # a regular expression that only lists
 
@@ -80,6 +82,8 @@ def text() -> Iterator[str]:
     front = Front(environment={"METRICS_TOKEN": TOKEN})
     flows = {tier: Flow(depths=Depths(1, 1)) for tier in Tier}
     front.metrics.save_series(replace(counted(), minutes={START - MINUTE: flows}))
+    for function in Function:
+        front.leases.run_well(function, at=START)
     status, _, body = scraped(front, f"Bearer {TOKEN}")
     assert status == 200
     yield body.decode()
@@ -129,6 +133,10 @@ def test_a_rule_alerts_from_the_services_own_threshold_on() -> None:
     for tier, age in usual.age.items():
         assert of[ages[tier]].endswith(f'"{tier}-queue"}}) > {age.total_seconds():g}')
     assert of["MoneyDeadLetters"].endswith(f"> {usual.dead_letters}")
+    silences = {Every.MINUTE: "FunctionSilent", Every.DAY: "CleanupSilent"}
+    for every, silence in usual.silence.items():
+        seconds = prod(int(each) for each in of[silences[every]].rpartition(">")[2].split("*"))
+        assert seconds == silence.total_seconds()
     assert of["JobsFail"].endswith(f">= {LEAST_FINISHED}) > {usual.failure_percent / 100:g}")
 
 

@@ -64,10 +64,8 @@ class Watch:
 
     def run(self) -> Monitored:
         """Run the monitor, after the other functions have run well, as far as they are `alive`."""
-        now = self.clock.now()
         for function in self.alive:
-            self.leases.take(function, "another", now=now, until=now + RUN)
-            self.leases.end_run(function, "another", well_at=now)
+            self.leases.run_well(function, at=self.clock.now())
         return self.monitor.run(ends=self.clock.now() + RUN)
 
     def count(self, counts: Counts) -> None:
