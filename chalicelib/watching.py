@@ -36,16 +36,7 @@ class Watch:
 def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType], emission: Emission) -> Watch:
     """Make them over adapters; what the monitor sees is told of."""
     seen = EmittingBacklog(adapters.backlog, emission, adapters.clock) if emission.on else adapters.backlog
-    figures = Figures(
-        metrics=adapters.metrics,
-        backlog=adapters.backlog,
-        limiter=adapters.limiter,
-        alerts=adapters.alert_book,
-        heartbeats=adapters.leases,
-        silence=settings.alerts.thresholds.silence,
-        types=types,
-        clock=adapters.clock,
-    )
+    figures = _figures(settings, adapters, types)
     token = settings.metrics_token
     return Watch(
         queues=Queues(backlog=adapters.backlog, store=adapters.store, figures=figures, clock=adapters.clock),
@@ -83,6 +74,19 @@ def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType], 
             clock=adapters.clock,
             journal=adapters.journal,
         ),
+    )
+
+
+def _figures(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) -> Figures:
+    return Figures(
+        metrics=adapters.metrics,
+        backlog=adapters.backlog,
+        limiter=adapters.limiter,
+        alerts=adapters.alert_book,
+        heartbeats=adapters.leases,
+        silence=settings.alerts.thresholds.silence,
+        types=types,
+        clock=adapters.clock,
     )
 
 
