@@ -52,12 +52,6 @@ def await_none(directory: Path) -> None:
     assert left == []
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with RunningStack(tmp_path_factory.mktemp("stack")) as stack:
-        yield stack
-
-
 def test_the_curl_line_of_the_banner_works_as_it_stands(stack: RunningStack) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")

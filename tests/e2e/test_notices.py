@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,12 +49,6 @@ def receiver() -> Iterator[Receiver]:
     made.listener.start()
     yield made
     made.listener.stop()
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[RunningStack]:
-    with RunningStack(tmp_path) as running:
-        yield running
 
 
 def test_ends_are_told_signed_until_they_are_taken(stack: RunningStack, receiver: Receiver) -> None:

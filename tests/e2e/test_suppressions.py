@@ -1,18 +1,11 @@
 """On the local stack: mail to SES's simulator bounces, SNS's bulletin comes in, the next mail is refused."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.e2e.stacks import PATIENCE, RunningStack, await_state
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    with RunningStack(tmp_path_factory.mktemp("stack")) as stack:
-        yield stack
 
 
 def mail(to: str, order: str) -> dict[str, Any]:
