@@ -123,7 +123,11 @@ class Spans:
 
         # requests bounds each of its waits, not their sum, and a name's resolution not at all.
         thread = threading.Thread(target=send, daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # there are no threads left
+            self._sending.release()
+            return False
         thread.join(PATIENCE.total_seconds())
         return done == [SpanExportResult.SUCCESS]
 

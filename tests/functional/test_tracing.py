@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -161,6 +162,29 @@ def test_jobs_of_a_batch_are_accepted_once_each_when_all_are(front: Front, colle
     accepted = collector.spans("accept")
     assert {each.facts["job.id"] for each in accepted} == set(front.store.jobs)
     assert len(accepted) == len({each.trace for each in accepted}) == 3
+
+
+def test_the_notice_of_an_end_has_a_trace_of_its_own(front: Front, collector: Collector) -> None:
+    job_id = submit(front, {**ORDER, "callbackUrl": "https://hooks.example/done"})
+    consume(front, "money-queue")
+    [notice] = [each for each in collector.spans("accept") if each.facts["job.type"] == "webhook.deliver"]
+    assert notice.facts["job.id"] != job_id
+    assert [each.name for each in collector.trace(notice.trace)] == ["accept", "send"]
+
+
+def test_a_job_is_sampled_as_a_whole_or_not_at_all(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+    with traced(collector.url) as front:
+        for number in range(20):
+            submit(front, {**ORDER, "data": {"orderId": f"o-{number}"}})
+        consume(front, "money-queue")
+        consume(front, "money-queue")
+    names = Counter(each.trace for each in collector.spans())
+    assert 0 < len(names) < 20
+    assert set(names.values()) == {4}
 
 
 def test_a_delivery_that_does_nothing_says_so(front: Front, collector: Collector) -> None:
