@@ -18,6 +18,7 @@ from chalicelib.domain.jobtype import JobType, Work
 from chalicelib.domain.outcome import Outcome
 from chalicelib.domain.providers import Providers
 from chalicelib.jobtypes import discover
+from chalicelib.service.read import OPERATORS
 from tests.front import OTHER, OWN, SECRET
 
 MARK = "qzxcanary"
@@ -168,6 +169,8 @@ class Walk:
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         answer = self.client.http.request(method, path, headers=sent, body=raw)
         told = f"{answer.body.decode()} {json.dumps(dict(answer.headers))}"
+        if role in OPERATORS:  # their lists tell the sums that jobs are about, and nothing else of their data
+            told = told.replace(f'"amount":{AMOUNT}', '"amount":"told"')
         shows = answer.status_code < 400 and _shows_data(method, path, role)
         self.answers.append(Answer(f"{method} {path} as {role}", answer.status_code, told, shows))
         return answer

@@ -40,7 +40,7 @@ def list_dead_letters(tier: str) -> Response:
     if "fingerprint" in asked:
         kind = asked["fingerprint"]
         jobs, place = dead_letters.jobs(tier, kind, principal, after=after, limit=limit)
-        return reply(200, {"jobs": [row(job) for job in jobs], "cursor": place_cursor(place)})
+        return reply(200, {"jobs": [row(job, money=True) for job in jobs], "cursor": place_cursor(place)})
     groups, read, place = dead_letters.groups(tier, principal, after=after)
     told = {
         "queue": tier,

@@ -65,7 +65,7 @@ ROW: Mapping[str, Shape] = {
     "finishedAt": nullable(MOMENT),
 }
 IF_ANY: Mapping[str, Shape] = {
-    "amount": {**COUNT, "description": "The money it is about, in minor units; not told of a large payload."},
+    "amount": {**COUNT, "description": "Minor units of money, where it is about some; not of a large payload."},
     "currency": {**TEXT, "examples": ["EUR"]},
     "reason": REASON,
     "scheduledFor": MOMENT,

@@ -8,7 +8,7 @@ from chalicelib.http.operations import IDEMPOTENCY_KEY, JOB_ID, Answer, Operatio
 from chalicelib.http.paging import CURSOR, LIMIT, limit_of, place_cursor, place_of
 from chalicelib.http.views import body_of, only, parameters_of, principal_of, query_of, view
 from chalicelib.service.listing import FILTERS
-from chalicelib.service.read import receipt, row
+from chalicelib.service.read import OPERATORS, receipt, row
 from chalicelib.wiring import service
 
 routes = Blueprint(__name__)
@@ -35,7 +35,8 @@ def list_jobs() -> Response:
     asked = parameters_of(request, *FILTERS, "cursor", "limit")
     listing, limit = service().listing, limit_of(asked)
     page, place = listing.page(asked, principal, after=place_of(asked), limit=limit)
-    return reply(200, {"jobs": [row(job) for job in page], "cursor": place_cursor(place)})
+    money = principal.role in OPERATORS
+    return reply(200, {"jobs": [row(job, money=money) for job in page], "cursor": place_cursor(place)})
 
 
 @routes.route("/jobs/{job_id}", methods=["GET"], content_types=[])

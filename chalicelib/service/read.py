@@ -17,6 +17,7 @@ from chalicelib.service.submit import Accepted
 
 REDACTED = "[redacted]"
 SEES_DATA = frozenset({Role.USER, Role.VENUE_ADMIN, Role.ADMIN})  # a user sees only jobs of its own at all
+OPERATORS = frozenset({Role.VENUE_ADMIN, Role.ADMIN})  # see in lists how much money a job is about
 WAITING = frozenset({State.QUEUED, State.SCHEDULED, State.RETRYING})
 
 # The table also holds payloads, under ids that no job has; a caller's id must not reach them.
@@ -109,14 +110,14 @@ def receipt(accepted: Accepted) -> dict[str, Any]:
 def view(job: Job, *, whole: bool) -> dict[str, Any]:
     """Return a job as callers see it; unless `whole`, the values of its data are blanked and the keys kept."""
     data = job.payload or {}
-    return row(job) | {
+    return row(job, money=whole) | {
         "data": data if whole else dict.fromkeys(data, REDACTED),
         "history": [_attempt(attempt) for attempt in job.history],
     }
 
 
-def row(job: Job) -> dict[str, Any]:
-    """Return a job as lists show it: all but its data and its history."""
+def row(job: Job, *, money: bool) -> dict[str, Any]:
+    """Return a job as lists show it: all but its data, of which `money` alone is told, and its history."""
     shown: dict[str, Any] = {
         "id": job.id,
         "queue": job.tier,
@@ -131,7 +132,7 @@ def row(job: Job) -> dict[str, Any]:
         "processedAt": moment(job.processed_at),
         "finishedAt": moment(job.finished_at),
     }
-    currency, amount = stated(job.payload) or (None, None)
+    currency, amount = (stated(job.payload) if money else None) or (None, None)
     return shown | _present(
         amount=amount,
         currency=currency,
