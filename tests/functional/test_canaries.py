@@ -329,7 +329,12 @@ def show_a_service_the_data(patch: pytest.MonkeyPatch) -> None:
 
 
 def list_the_data(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("chalicelib.http.jobs.row", lambda job: read.view(job, whole=True))
+    patch.setattr("chalicelib.http.jobs.row", lambda job, money: read.view(job, whole=True))
+
+
+def list_the_money_to_everybody(patch: pytest.MonkeyPatch) -> None:
+    before = read.row
+    patch.setattr("chalicelib.http.jobs.row", lambda job, money: before(job, money=True))
 
 
 def count_under_an_address(patch: pytest.MonkeyPatch) -> None:
@@ -366,6 +371,7 @@ PLANTS: list[tuple[Callable[[pytest.MonkeyPatch], None], str]] = [
     (audit_a_person, "the audit log"),
     (show_a_service_the_data, "as service"),
     (list_the_data, "the 200 to GET /v1/jobs?"),
+    (list_the_money_to_everybody, "as user"),
     (count_under_an_address, "the counts of the callers"),
     (count_a_path, "the counters"),
     (keep_whom_an_erasure_is_about, "the operations"),
