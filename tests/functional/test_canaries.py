@@ -329,12 +329,12 @@ def show_a_service_the_data(patch: pytest.MonkeyPatch) -> None:
 
 
 def list_the_data(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("chalicelib.http.jobs.row", lambda job, money: read.view(job, whole=True))
+    patch.setattr("chalicelib.http.jobs.row", lambda job, **_: read.view(job, whole=True))
 
 
 def list_the_money_to_everybody(patch: pytest.MonkeyPatch) -> None:
     before = read.row
-    patch.setattr("chalicelib.http.jobs.row", lambda job, money: before(job, money=True))
+    patch.setattr("chalicelib.http.jobs.row", lambda job, **_: before(job, money=True))
 
 
 def count_under_an_address(patch: pytest.MonkeyPatch) -> None:
