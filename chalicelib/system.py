@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from chalicelib.domain.ids import JOB, RANDOM_BITS, ulid
 from chalicelib.domain.job import ClaimId, JobId
+from chalicelib.domain.ports import Clock
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,7 +33,7 @@ class SystemClock:
 class SystemChance:
     """The operating system's randomness; identities are ULIDs, which sort by the millisecond they are of."""
 
-    def __init__(self, clock: SystemClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
     def fraction(self) -> float:

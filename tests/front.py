@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -168,7 +168,6 @@ class Front:
         self.registry = MemoryRegistry()
         self.suppressions = MemorySuppressions(self.registry, self.store.audit)
         self.schedules.audit = self.store.audit
-        self.leases = MemoryLeases()
         self.operations = MemoryOperationStore(self.store.audit)
         self.endpoints = MemoryEndpointStore(self.store.audit)
         self.registry.endpoints = self.endpoints.endpoints
@@ -178,7 +177,7 @@ class Front:
         self.client = Client(app)
         self._kept: dict[str, str] = {}
         self.secrets_read = 0
-        adapters = Adapters(
+        self.adapters = Adapters(
             store=self.store,
             registry=self.registry,
             suppressions=self.suppressions,
@@ -210,8 +209,12 @@ class Front:
             crew=SequentialCrew(),
             journal=self.journal,
         )
-        settings = Settings.from_env({**ENVIRONMENT, **MANY_REQUESTS, **SIGNED, **self.environment})
-        wiring.install(wiring.assemble(settings, adapters, self.types))
+        self.settings = Settings.from_env({**ENVIRONMENT, **MANY_REQUESTS, **SIGNED, **self.environment})
+        self.stand_on()
+
+    def stand_on(self, **others: Any) -> None:
+        """Have the app stand on other adapters than these fakes, by their names in `Adapters`."""
+        wiring.install(wiring.assemble(self.settings, replace(self.adapters, **others), self.types))
 
     def _tell(self, secret: Secret, anew: bool) -> str:
         if secret.arn is None:
