@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NewType
 
-from chalicelib.domain.outcome import Failure
+from chalicelib.domain.outcome import QUIET, Failure
 from chalicelib.domain.policies import Lane, Policy, Tier, Timing, lane_of
 
 JobId = NewType("JobId", str)
@@ -328,8 +328,17 @@ def erase(job: Job, *, now: datetime) -> Job:
 
 
 def hold(job: Job, until: datetime) -> Job:
-    """Put the next attempt off without charging one; the message is let go and `dispatch` sends again."""
-    return without_message(replace(job, version=job.version + 1, next_attempt_at=until))
+    """Put the next attempt off without charging one; the message is let go and `dispatch` sends again.
+
+    A job that quiet hours held back is held by something else now.
+    """
+    error = None if sleeps(job) else job.error
+    return without_message(replace(job, version=job.version + 1, next_attempt_at=until, error=error))
+
+
+def sleeps(job: Job) -> bool:
+    """Whether its venue's quiet hours held the job back, and nothing has come of it since."""
+    return job.error is not None and job.error.code == QUIET
 
 
 def without_message(job: Job) -> Job:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from chalicelib.domain.job import AT_REST, Job
+from chalicelib.domain.job import AT_REST, Job, sleeps
 from chalicelib.domain.policies import Timing
+
+AWAKE_FOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ def look(job: Job, timing: Timing, *, now: datetime, paused: bool, held: bool = 
     """
     if job.state in AT_REST or job.next_look is None:
         return None
-    job = replace(job, overdue=job.overdue or now > job.due)
+    job = replace(job, overdue=job.overdue or is_late(job, now))
     if paused:
         return Look(replace(job, next_look=now + timing.look_after), None)
     wake = max(job.wakes_at, now)
@@ -51,5 +53,14 @@ def seen(job: Job, timing: Timing, *, now: datetime, back_in: timedelta) -> Job 
     if job.next_look is None or job.next_look > back + 2 * timing.look_ahead:
         return None
     patience = min(max(now - job.next_attempt_at, timing.look_after), timing.look_cap)
-    overdue = job.overdue or now > job.due
+    overdue = job.overdue or is_late(job, now)
     return replace(job, looks=max(job.looks, 1), next_look=back + patience, overdue=overdue)
+
+
+def is_late(job: Job, now: datetime) -> bool:
+    """Whether a job has waited since it was to run.
+
+    Its age goes by its due, which for a text held back by quiet hours is a night ago, as was wanted. So that
+    nobody is woken by it, it is late once it has waited for as long as is well after they have ended.
+    """
+    return now > (job.next_attempt_at + AWAKE_FOR if sleeps(job) else job.due)

@@ -56,6 +56,9 @@ class Unknown:
     handle: str | None = None
 
 
+QUIET = "quiet_hours"  # the reason of who waits as its venue wants it to, which is no delay
+
+
 @dataclass(frozen=True, slots=True)
 class HeldBack:
     """Not now: a limit, a stop, a pause, quiet hours; no attempt was made and none is charged.

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from chalicelib.domain.job import Attempt, Job, Poll, Reason, State, give_up, remember, rest, wait
 from chalicelib.domain.outcome import (
+    QUIET,
     Completed,
     Failure,
     HeldBack,
@@ -52,7 +53,8 @@ def settle(job: Job, outcome: Outcome, policy: Policy, *, now: datetime, jitter:
         case HeldBack():
             # No attempt was made, so the one that the claim charged is given back.
             charged = job.poll is None
-            held = replace(job, attempts=job.attempts - charged, error=outcome.why or job.error)
+            late = job.overdue and outcome.reason != QUIET
+            held = replace(job, attempts=job.attempts - charged, error=outcome.why or job.error, overdue=late)
             return wait(held, now + outcome.delay)
     assert_never(outcome)
 

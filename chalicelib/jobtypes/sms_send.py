@@ -16,7 +16,7 @@ from chalicelib.domain.errors import Problem, ProviderError
 from chalicelib.domain.job import VenueId
 from chalicelib.domain.jobtype import Facts, JobType, Work
 from chalicelib.domain.keys import digest
-from chalicelib.domain.outcome import Completed, Failure, HeldBack, Outcome, Unknown, outcome_of
+from chalicelib.domain.outcome import QUIET, Completed, Failure, HeldBack, Outcome, Unknown, outcome_of
 from chalicelib.domain.policies import RETRY, EffectClass, Tier
 from chalicelib.domain.providers import Providers, Sms
 from chalicelib.domain.segments import MOST_CHARACTERS, measure
@@ -61,7 +61,7 @@ def _quiet(work: Work) -> HeldBack | None:
     if until is None:
         return None
     message = f"The venue has quiet hours ({work.quiet_hours}); the text goes out when they end."
-    return HeldBack("quiet_hours", until - now, why=Failure("quiet_hours", message))
+    return HeldBack(QUIET, until - now, why=Failure(QUIET, message))
 
 
 def text_of(data: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from chalicelib.domain.claim import Leave
+from chalicelib.domain.controls import Scope
 from chalicelib.domain.errors import (
     Ambiguous,
     Declined,
@@ -19,7 +20,7 @@ from chalicelib.domain.errors import (
     StoreRefused,
     TurnedAway,
 )
-from chalicelib.domain.job import Reason, State
+from chalicelib.domain.job import JobId, Reason, State
 from chalicelib.domain.jobtype import Facts, Work
 from chalicelib.domain.outcome import Completed, HeldBack, Outcome, Refused, Retry, Unknown
 from chalicelib.domain.policies import TIMING, Tier
@@ -275,6 +276,51 @@ def test_a_text_accepted_at_23_goes_out_at_8_and_is_charged_one_attempt() -> Non
     job = house.job(job_id)
     assert (job.state, job.attempts, job.error) == (State.COMPLETED, 1, None)
     assert len(air.sent) == 1
+
+
+def held_at_night() -> tuple[House, JobId]:
+    """Return a house whose consumer has held a text back at 23, an hour after it was late already."""
+    house = House(types={JOB_TYPE.name: JOB_TYPE})
+    house.providers.texts = Air()  # type: ignore[misc]  # the house has no providers of its own
+    house.registry.quiet_hours[VENUE] = NIGHT
+    house.clock.advance(AT_23 - house.clock.now() - timedelta(hours=1))
+    job_id = house.accept(JOB_TYPE, data=TEXT)
+    house.clock.advance(timedelta(hours=1))
+    house.dispatch()
+    assert house.job(job_id).overdue
+    house.consume(Tier.COMMUNICATION)
+    return house, job_id
+
+
+def test_a_text_that_sleeps_as_its_venue_wants_is_not_late_and_wakes_nobody() -> None:
+    """The age of the oldest waiting goes by `due`, and tells of more than an hour."""
+    house, job_id = held_at_night()
+    for after in (timedelta(0), timedelta(hours=9), timedelta(minutes=30)):
+        house.clock.advance(after)
+        house.dispatch()
+        assert not house.job(job_id).overdue, after
+
+
+def test_a_text_that_is_still_there_an_hour_after_the_quiet_hours_is_late() -> None:
+    house, job_id = held_at_night()
+    for after in (timedelta(hours=9), timedelta(minutes=61)):
+        house.clock.advance(after)
+        house.dispatch()
+    assert house.job(job_id).overdue
+
+
+def test_a_text_that_is_stopped_when_it_wakes_is_late_at_once() -> None:
+    house, job_id = held_at_night()
+    house.clock.advance(timedelta(hours=9))
+    until = house.clock.now() + timedelta(hours=2)
+    house.stop(Scope.PROVIDER, "twilio", until=until)
+    house.dispatch()
+    house.consume(Tier.COMMUNICATION)
+    job = house.job(job_id)
+    assert (job.attempts, job.error) == (0, None)
+    house.clock.advance(timedelta(minutes=10))
+    house.dispatch()
+    assert house.job(job_id).overdue
 
 
 def test_an_urgent_text_goes_out_at_night() -> None:
