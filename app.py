@@ -159,6 +159,13 @@ def monitor(event: CloudWatchEvent) -> None:
         service().watch.limiter_gauges.measure()
 
 
+@app.schedule(Rate(5, unit=Rate.MINUTES))
+def recount(event: CloudWatchEvent) -> None:
+    """Count the jobs in each state, and the money that waits."""
+    with _run("recount") as did:
+        did(service().watch.recount.run(ends=_ends(event.context)))
+
+
 @app.schedule(Cron(0, 3, "*", "*", "?", "*"))
 def cleanup(event: CloudWatchEvent) -> None:
     """Archive and delete what has been kept for long enough."""

@@ -46,6 +46,7 @@ from chalicelib.domain.quiet import QuietBook
 from chalicelib.domain.schedule import ScheduleStore
 from chalicelib.domain.search import JobIndex
 from chalicelib.domain.standing import Registry
+from chalicelib.domain.stock import StockBook
 from chalicelib.domain.suppression import Suppressions
 from chalicelib.domain.tally import Metrics
 from chalicelib.domain.topic import Topic
@@ -55,10 +56,10 @@ from chalicelib.providers.unconfigured import Unconfigured
 from chalicelib.settings import OWN_MACHINE, Settings, parse_token_keys
 from chalicelib.settings.environment import Secret
 from chalicelib.system import SystemChance, SystemClock, ThreadCrew, signing_secret
+from chalicelib.teller import Teller
 
 if TYPE_CHECKING:
     from chalicelib.aws.clients import Clients
-    from chalicelib.aws.secrets import Secrets
     from chalicelib.aws.tables import Tables
     from chalicelib.providers.stripe_payouts import Stripe
 
@@ -91,6 +92,7 @@ class Adapters:
     quotas: Quotas
     metrics: Metrics
     emitter: Emitter | None  # None: CloudWatch is told of nothing
+    stock: StockBook
     alert_book: AlertBook
     outlets: Callable[[], Mapping[Channel, Outlet]]  # of the channels that are configured; never the log
     providers: Providers
@@ -108,7 +110,6 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.audit_log import DynamoAuditLog
     from chalicelib.aws.backlog import AwsBacklog
     from chalicelib.aws.clients import Clients
-    from chalicelib.aws.event_sources import LambdaEventSources
     from chalicelib.aws.job_index import DynamoJobIndex
     from chalicelib.aws.job_store import DynamoJobStore
     from chalicelib.aws.leases import DynamoLeases
@@ -117,9 +118,9 @@ def on_aws(settings: Settings) -> Adapters:
     from chalicelib.aws.tables import Tables
 
     clients, clock = Clients(), SystemClock()
-    tell, tables, queues = Teller(clients), Tables(**asdict(settings.tables)), settings.queues
+    tell, tables, queues = Teller(clients, BUILDING), Tables(**asdict(settings.tables)), settings.queues
     registry, suppressions, quiet_hours, endpoints = _facts(clients, tables)
-    metrics, alert_book = _figures(clients, tables)
+    metrics, stock, alert_book = _figures(clients, tables)
     (queue, inboxes), (limiter, quotas) = _queues(settings, clients), _limits(settings, clients, tables)
     return Adapters(
         store=DynamoJobStore(clients.dynamodb, tables),
@@ -131,7 +132,7 @@ def on_aws(settings: Settings) -> Adapters:
         audit_log=DynamoAuditLog(clients.dynamodb, tables),
         kept=partial(_kept, settings, clients, tables),
         backlog=AwsBacklog(clients.sqs, queues.lanes, queues.dead_letters, clients.dynamodb, tables),
-        event_sources=None if settings.stage in OWN_MACHINE else LambdaEventSources(clients, queues.lanes),
+        event_sources=_event_sources(settings, clients),
         schedules=DynamoScheduleStore(clients.dynamodb, tables),
         operations=DynamoOperationStore(clients.dynamodb, tables),
         endpoints=endpoints,
@@ -141,6 +142,7 @@ def on_aws(settings: Settings) -> Adapters:
         limiter=limiter,
         quotas=quotas,
         metrics=metrics,
+        stock=stock,
         emitter=EmbeddedMetrics(settings.stage) if settings.emits_metrics else None,
         alert_book=alert_book,
         outlets=Outlets(settings, clients, clock, tell, BUILDING),
@@ -153,6 +155,12 @@ def on_aws(settings: Settings) -> Adapters:
         crew=ThreadCrew(),
         journal=PowertoolsJournal(level=settings.log_level, style=settings.log_format),
     )
+
+
+def _event_sources(settings: Settings, clients: "Clients") -> EventSources | None:
+    from chalicelib.aws.event_sources import LambdaEventSources
+
+    return None if settings.stage in OWN_MACHINE else LambdaEventSources(clients, settings.queues.lanes)
 
 
 def _queues(settings: Settings, clients: "Clients") -> tuple[JobQueue, Callable[[Tier, Lane], Inbox]]:
@@ -188,13 +196,15 @@ def _facts(clients: "Clients", tables: "Tables") -> tuple[Registry, Suppressions
     )
 
 
-def _figures(clients: "Clients", tables: "Tables") -> tuple[Metrics, AlertBook]:
+def _figures(clients: "Clients", tables: "Tables") -> tuple[Metrics, StockBook, AlertBook]:
     from chalicelib.aws.alert_store import DynamoAlertBook
     from chalicelib.aws.meter import MeteredMetrics
     from chalicelib.aws.metrics_store import DynamoMetrics
+    from chalicelib.aws.stock_book import DynamoStockBook
 
-    metrics = MeteredMetrics(DynamoMetrics(clients.dynamodb, tables), clients.meter)
-    return metrics, DynamoAlertBook(clients.dynamodb, tables)
+    client = clients.dynamodb
+    metrics = MeteredMetrics(DynamoMetrics(client, tables), clients.meter)
+    return metrics, DynamoStockBook(client, tables), DynamoAlertBook(client, tables)
 
 
 def _mail_topic(settings: Settings, clock: Clock) -> Topic | None:
@@ -231,7 +241,7 @@ def _probes(settings: Settings, clients: "Clients", tables: "Tables") -> Sequenc
     with BUILDING:
         quick = clients.impatient(probes.PATIENCE)
         dynamodb, sqs = quick.dynamodb, quick.sqs
-    tell = Teller(quick)
+    tell = Teller(quick, BUILDING)
     secrets = dict(settings.signing_secrets)
     if settings.metrics_token is not None:
         secrets["metrics-token"] = settings.metrics_token
@@ -241,29 +251,6 @@ def _probes(settings: Settings, clients: "Clients", tables: "Tables") -> Sequenc
         probes.of_queues(sqs, settings.queues.lanes, settings.queues.dead_letters),
         probes.of_secrets({"token-keys": partial(_read_token_keys, settings, quick), **reads}),
     )
-
-
-class Teller:
-    """Tells secrets: what the environment says itself, or what is kept of one behind an ARN."""
-
-    def __init__(self, clients: "Clients") -> None:
-        self._clients = clients
-        self._kept: Secrets | None = None
-
-    def __call__(self, secret: Secret, anew: bool) -> str:
-        """Return a secret, read anew if asked to be; raises StoreRefused when it cannot be read."""
-        if secret.arn is None:
-            return secret.value or ""
-        kept = self._secrets()
-        return kept.refresh(secret.arn) if anew else kept.read(secret.arn)
-
-    def _secrets(self) -> "Secrets":
-        from chalicelib.aws.secrets import Secrets
-
-        with BUILDING:
-            if self._kept is None:
-                self._kept = Secrets(self._clients.secrets)
-            return self._kept
 
 
 class LiveProviders:

@@ -14,6 +14,7 @@ from chalicelib.service.figures import Figures
 from chalicelib.service.health import Health
 from chalicelib.service.monitor import Monitor
 from chalicelib.service.queues import Queues
+from chalicelib.service.recount import Recount
 from chalicelib.service.traffic import Traffic
 from chalicelib.settings import Settings
 
@@ -27,6 +28,7 @@ class Watch:
     metrics_token: Callable[[], str] | None  # the scraper's; None: there is none
     health: Health
     monitor: Monitor
+    recount: Recount
     alerts: Alerts
     traffic: Traffic
     emission: Emission
@@ -43,17 +45,8 @@ def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType], 
         figures=figures,
         metrics_token=None if token is None else partial(adapters.tell, token, False),
         health=_health(settings, adapters),
-        monitor=Monitor(
-            metrics=adapters.metrics,
-            backlog=seen,
-            leases=adapters.leases,
-            types=types,
-            clock=adapters.clock,
-            chance=adapters.chance,
-            journal=adapters.journal,
-            alerting=_alerting(settings, adapters, seen),
-            timing=settings.timing,
-        ),
+        monitor=_monitor(settings, adapters, types, seen),
+        recount=_recount(settings, adapters, types),
         alerts=Alerts(
             book=adapters.alert_book,
             outlets=adapters.outlets,
@@ -80,6 +73,7 @@ def watch(settings: Settings, adapters: Adapters, types: Mapping[str, JobType], 
 def _figures(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) -> Figures:
     return Figures(
         metrics=adapters.metrics,
+        stock=adapters.stock,
         backlog=adapters.backlog,
         limiter=adapters.limiter,
         alerts=adapters.alert_book,
@@ -87,6 +81,34 @@ def _figures(settings: Settings, adapters: Adapters, types: Mapping[str, JobType
         silence=settings.alerts.thresholds.silence,
         types=types,
         clock=adapters.clock,
+    )
+
+
+def _monitor(settings: Settings, adapters: Adapters, types: Mapping[str, JobType], seen: Backlog) -> Monitor:
+    return Monitor(
+        metrics=adapters.metrics,
+        backlog=seen,
+        leases=adapters.leases,
+        types=types,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
+        alerting=_alerting(settings, adapters, seen),
+        timing=settings.timing,
+    )
+
+
+def _recount(settings: Settings, adapters: Adapters, types: Mapping[str, JobType]) -> Recount:
+    return Recount(
+        book=adapters.stock,
+        index=adapters.index,
+        metrics=adapters.metrics,
+        leases=adapters.leases,
+        types=types,
+        clock=adapters.clock,
+        chance=adapters.chance,
+        journal=adapters.journal,
+        timing=settings.timing,
     )
 
 

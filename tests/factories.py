@@ -8,9 +8,10 @@ from typing import Any
 from chalicelib.domain import keys
 from chalicelib.domain.claim import Claimed, claim
 from chalicelib.domain.endpoint import Endpoint, EndpointId, Secret
-from chalicelib.domain.job import Accepting, ClaimId, Job, JobId, KeyId, UserId, VenueId, accept
+from chalicelib.domain.job import Accepting, ClaimId, Job, JobId, KeyId, State, UserId, VenueId, accept
 from chalicelib.domain.keys import Key
 from chalicelib.domain.policies import RETRY, TIMING, EffectClass, Policy, Tier, Timing
+from chalicelib.domain.stock import OPEN, Stock
 from tests.fakes import START
 
 VENUE = VenueId("venue-1")
@@ -98,4 +99,11 @@ def an_endpoint(**changes: Any) -> Endpoint:
         updated_at=START,
         updated_by="admin-1",
     )
+    return replace(made, **changes)
+
+
+def a_stock(**changes: Any) -> Stock:
+    """Return what a walk has found: in each tier three jobs of each state, some of money, nothing since."""
+    states = dict.fromkeys((*OPEN, State.PARKED, State.FAILED), 3)
+    made = Stock(counted_at=START, base={}, states=dict.fromkeys(Tier, states), money={"EUR": 4500})
     return replace(made, **changes)

@@ -53,6 +53,7 @@ from tests.fakes_quotas import MemoryQuotas
 from tests.fakes_registry import MemoryQuietBook, MemoryRegistry, MemorySuppressions
 from tests.fakes_schedules import MemoryScheduleStore
 from tests.fakes_search import MemoryAuditLog, MemoryJobIndex
+from tests.fakes_stock import MemoryStockBook
 
 SECRET = "a secret of the tests, of 64 bytes and more so that every HMAC may take it"
 ISSUER, AUDIENCE = "tickettoken", "tickettoken-platform"
@@ -164,6 +165,7 @@ class Front:
         self.archive = MemoryArchive()
         self.metrics = MemoryMetrics()
         self.leases = MemoryLeases()
+        self.stock = MemoryStockBook(self.store)
         self.alerts, self.outlets = MemoryAlertBook(self.store.audit), MemoryOutlets()
         self.registry = MemoryRegistry()
         self.suppressions = MemorySuppressions(self.registry, self.store.audit)
@@ -198,6 +200,7 @@ class Front:
             quotas=self.quotas,
             metrics=self.metrics,
             emitter=self.emitter,
+            stock=self.stock,
             alert_book=self.alerts,
             outlets=lambda: self.outlets.all,
             providers=self.providers,

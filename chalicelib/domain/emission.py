@@ -74,7 +74,7 @@ def _figure_of(name: Name, tiers: Mapping[str, Tier]) -> Figure | None:
             return figure(f"{REQUESTS}_sum")
         case Measure.CALLS | Measure.WRITE_UNITS | Measure.READ_UNITS:
             return None  # CloudWatch has them from AWS itself
-        case Measure.BEGUN | Measure.RETRIED | Measure.PARKED:
+        case Measure.BEGUN | Measure.RETRIED | Measure.RESUMED | Measure.PARKED:
             return None
         case never:
             assert_never(never)

@@ -19,6 +19,7 @@ class Every(StrEnum):
     """How often a scheduled function runs."""
 
     MINUTE = "minute"
+    FIVE_MINUTES = "five minutes"
     DAY = "day"
 
 
@@ -29,6 +30,7 @@ class Function(StrEnum):
     RUN_SCHEDULES = "run_schedules"
     RUN_OPERATIONS = "run_operations"
     MONITOR = "monitor"
+    RECOUNT = "recount"
     CLEANUP = "cleanup"
 
 
@@ -56,6 +58,11 @@ PARTS: Mapping[Function, Part] = MappingProxyType(
             Every.MINUTE, Tier.MONEY, "bulk actions, redrives and erasures that were begun stand still"
         ),
         Function.MONITOR: Part(Every.MINUTE, Tier.MONEY, None),
+        Function.RECOUNT: Part(
+            Every.FIVE_MINUTES,
+            Tier.BACKGROUND,
+            "what is scheduled, retrying, parked or dead, and the money that waits, are not counted anew",
+        ),
         Function.CLEANUP: Part(
             Every.DAY, Tier.BACKGROUND, "old jobs are not archived, and erasures do not reach the archive"
         ),

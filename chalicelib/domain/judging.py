@@ -29,7 +29,11 @@ class Thresholds:
     dead_letters: int = 10
     failure_percent: float = 10.0
     silence: Mapping[Every, timedelta] = field(
-        default_factory=lambda: {Every.MINUTE: timedelta(minutes=5), Every.DAY: timedelta(hours=26)}
+        default_factory=lambda: {
+            Every.MINUTE: timedelta(minutes=5),
+            Every.FIVE_MINUTES: timedelta(minutes=15),
+            Every.DAY: timedelta(hours=26),
+        }
     )
 
 

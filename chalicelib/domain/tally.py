@@ -28,6 +28,7 @@ class Measure(StrEnum):
 
     BEGUN = "begun"  # jobs claimed for the first time
     RETRIED = "retried"  # attempts that led to another
+    RESUMED = "resumed"  # jobs that were retrying and are no longer: claimed again, or ended
     PARKED = "parked"
     SUCCESS = "success"  # jobs that ended, by how
     FAILURE = "failure"
@@ -87,6 +88,8 @@ def _counted(before: Job, after: Job) -> Iterable[tuple[Name, int]]:
     kind = after.type
     if after.state is State.RUNNING and before.processed_at is None:
         yield Name(Measure.BEGUN, kind), 1
+    if before.state is State.RETRYING and after.state is not State.RETRYING:
+        yield Name(Measure.RESUMED, kind), 1
     if after.state is State.RUNNING or before.state is after.state:
         return
     if before.state is State.RUNNING and len(after.history) and after.history[-1:] != before.history[-1:]:

@@ -9,6 +9,7 @@ from chalicelib.domain.errors import StoreError
 from chalicelib.domain.heartbeat import Function
 from chalicelib.domain.policies import Tier
 from chalicelib.http.errors import reply
+from chalicelib.http.figure_shapes import COUNTED_AT, MONEY_WAITING, STANDING
 from chalicelib.http.operations import (
     COUNT,
     MOMENT,
@@ -112,9 +113,12 @@ SCHEMAS: Shapes = {
                         "completed": COUNT,
                         "retried": COUNT,
                         "parked": COUNT,
+                        "standing": nullable(STANDING),
                     }
                 )
             ),
+            "money": MONEY_WAITING,
+            "countedAt": COUNTED_AT,
             "alerts": {
                 **record({severity.value: COUNT for severity in Severity}),
                 "description": "Alerts that began within 24 hours, by severity; tests are left out.",

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from chalicelib.domain.job import State
 from chalicelib.domain.policies import queue_name
+from chalicelib.domain.stock import States
 from chalicelib.domain.tally import BEYOND, BUCKETS, HTTP_BUCKETS, RESULTS, Measure, Name
-from chalicelib.service.figures import Snapshot
+from chalicelib.service.figures import RECOUNTED, Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -26,6 +28,7 @@ class Collector:
     def collect(self) -> "Iterable[Metric]":
         """Return every metric."""
         yield self._depths()
+        yield self._failed()
         yield self._ages()
         yield self._results()
         yield self._durations()
@@ -39,7 +42,8 @@ class Collector:
 
         told = GaugeMetricFamily(
             "queue_depth",
-            "Messages of a queue, as SQS counts them: approximate, and a minute old.",
+            "Jobs of a queue by state: approximate. Queued and running are messages, as SQS counted them a "
+            "minute ago; the others were counted minutes ago, and moved by what consumers have done since.",
             labels=["queue_name", "status"],
         )
         latest = self.seen.series.minutes.get(max(self.seen.series.minutes, default=self.seen.now), {})
@@ -47,7 +51,26 @@ class Collector:
             for status, counted in STATUS.items():
                 if flow.depths is not None:
                     told.add_metric([queue_name(tier), status], getattr(flow.depths, counted))
+        for tier, states in self._stock().items():
+            for state in RECOUNTED:
+                if state is not State.FAILED:
+                    told.add_metric([queue_name(tier), state.value], states[state])
         return told
+
+    def _failed(self) -> "Metric":
+        from prometheus_client.core import GaugeMetricFamily
+
+        told = GaugeMetricFamily(
+            "failed_jobs",
+            "Dead letters of a queue that are not retried yet: approximate, as the depth is.",
+            labels=["queue_name"],
+        )
+        for tier, states in self._stock().items():
+            told.add_metric([queue_name(tier)], states[State.FAILED])
+        return told
+
+    def _stock(self) -> States:
+        return {} if self.seen.stock is None else self.seen.stock.states
 
     def _ages(self) -> "Metric":
         from prometheus_client.core import GaugeMetricFamily

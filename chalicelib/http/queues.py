@@ -6,6 +6,7 @@ from chalicelib.domain.policies import Lane
 from chalicelib.http.control import TIER
 from chalicelib.http.control_shapes import STATE
 from chalicelib.http.errors import reply
+from chalicelib.http.figure_shapes import COUNTED_AT, MONEY_WAITING, STANDING
 from chalicelib.http.operations import (
     COUNT,
     TEXT,
@@ -72,7 +73,16 @@ SCHEMAS: Shapes = {
                 **nullable(COUNT),
                 "description": "How long what waits takes at this rate; null where nothing ends.",
             },
-        }
+            "counts": record(
+                {
+                    "queued": {**COUNT, "description": "Messages that a consumer would be given now."},
+                    "running": {**COUNT, "description": "Messages with a consumer, or put off for a while."},
+                    **STANDING["properties"],
+                }
+            ),
+            "countedAt": COUNTED_AT,
+        },
+        {"money": MONEY_WAITING},
     ),
     "Queues": record({"queues": listed(ref("QueueDetail"))}),
     "Depth": DEPTH,
@@ -80,7 +90,8 @@ SCHEMAS: Shapes = {
 WHO = "admin; venue_admin"
 ABOUT = (
     "Messages are counted by SQS, approximately; a job that is due in more than 15 minutes has none yet. "
-    "Rates are counted by consumers, and up to two minutes old."
+    "Rates are counted by consumers, and up to two minutes old. The counts of other states and the money are "
+    "approximate: counted anew every five minutes, a large backlog over several times five."
 )
 OPERATIONS: Operations = {
     ("GET", "/v1/queues"): Operation(

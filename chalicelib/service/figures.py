@@ -14,10 +14,12 @@ from chalicelib.domain.alerting import AlertBook, AlertType, Severity
 from chalicelib.domain.backlog import Backlog
 from chalicelib.domain.cost import Cost, cost
 from chalicelib.domain.heartbeat import Beats, Every, Heartbeats, silent
+from chalicelib.domain.job import State
 from chalicelib.domain.jobtype import JobType
 from chalicelib.domain.policies import Tier
 from chalicelib.domain.ports import Clock, Limiter
 from chalicelib.domain.ratelimit import Bucket
+from chalicelib.domain.stock import Stock, StockBook, moved
 from chalicelib.domain.tally import (
     HOUR,
     HOURS_KEPT,
@@ -36,6 +38,7 @@ from chalicelib.service.principal import Principal, only_admin
 from chalicelib.service.read import moment
 
 MOST_TYPES = 10
+RECOUNTED = (State.SCHEDULED, State.RETRYING, State.PARKED, State.FAILED)  # of the others SQS knows more
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Snapshot:
     """All that is told of one moment; `tiers` is that of each job type."""
 
     series: Series
+    stock: Stock | None
     tiers: Mapping[str, Tier]
     oldest_due: Mapping[Tier, datetime | None]
     buckets: Mapping[str, Bucket]
@@ -58,6 +62,14 @@ class Status(StrEnum):
     NEVER = "never"
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many jobs of each tier were begun and ended a minute, lately, and what stands, once counted."""
+
+    rates: Mapping[Tier, tuple[float, float]]
+    stock: Stock | None
+
+
 class Figures:
     """The use cases behind GET /metrics and /v1/metrics/…, and the rates of GET /v1/queues."""
 
@@ -65,6 +77,7 @@ class Figures:
         self,
         *,
         metrics: Metrics,
+        stock: StockBook,
         backlog: Backlog,
         limiter: Limiter | None,
         alerts: AlertBook,
@@ -74,6 +87,7 @@ class Figures:
         clock: Clock,
     ) -> None:
         self._metrics = metrics
+        self._stock = stock
         self._backlog = backlog
         self._limiter = limiter
         self._alerts = alerts
@@ -86,6 +100,11 @@ class Figures:
         """Return all counters over time, empty before anything was counted; raises StoreRefused."""
         return self._metrics.series() or Series(until=minute_of(self._clock.now()))
 
+    def stock(self, series: Series) -> Stock | None:
+        """Return what stands by these counters; None before it was counted. Raises StoreRefused."""
+        kept = self._stock.load().stock
+        return None if kept is None else moved(kept, series.totals, self._tiers)
+
     def summary(self, principal: Principal) -> dict[str, Any]:
         """Return what stood and what happened in each tier in the last hour, and the alerts of the last day.
 
@@ -93,10 +112,16 @@ class Figures:
         """
         admit(principal)
         series = self.series()
+        stock = self.stock(series)
         flows = {tier: [each[tier] for each in series.minutes.values() if tier in each] for tier in Tier}
         return {
             "until": moment(series.until),
-            "queues": [{"queue": tier.value, **_summed(flows[tier])} for tier in Tier],
+            "queues": [
+                {"queue": tier.value, **_summed(flows[tier]), "standing": standing(stock, tier)}
+                for tier in Tier
+            ],
+            "money": money(stock),
+            "countedAt": counted_at(stock),
             "alerts": self._by_severity(),
             "cost": _cost(cost(series.totals)),
             "functions": self._functions(),
@@ -148,23 +173,26 @@ class Figures:
             "types": self._worst(series),
         }
 
-    def rates(self) -> Mapping[Tier, tuple[float, float]]:
-        """Return how many jobs of each tier were begun and ended a minute, lately. Raises StoreRefused."""
+    def pace(self) -> Pace:
+        """Return how fast jobs go and how many stand: two reads. Raises StoreRefused."""
         series = self.series()
         since = series.until - RATES_OVER * MINUTE
         lately = [each for start, each in series.minutes.items() if start >= since]
-        return {
+        rates = {
             tier: (
                 sum(each[tier].begun for each in lately if tier in each) / RATES_OVER,
                 ended_per_minute(series, tier),
             )
             for tier in Tier
         }
+        return Pace(rates, self.stock(series))
 
     def snapshot(self) -> Snapshot:
         """Return what Prometheus scrapes: six reads. Raises StoreRefused."""
+        series = self.series()
         return Snapshot(
-            series=self.series(),
+            series=series,
+            stock=self.stock(series),
             tiers=self._tiers,
             oldest_due={tier: self._backlog.oldest_due(tier) for tier in Tier},
             buckets={} if self._limiter is None else self._limiter.buckets(),
@@ -193,6 +221,23 @@ def admit(principal: Principal) -> None:
 def drains_in(waiting: int, ended_per_minute: float) -> timedelta | None:
     """Return how long a backlog takes at this rate; None where nothing ends."""
     return None if ended_per_minute == 0 else timedelta(minutes=waiting / ended_per_minute)
+
+
+def standing(stock: Stock | None, tier: Tier) -> dict[str, int] | None:
+    """Return how many jobs of a tier stand in the states that only a recount knows, by name."""
+    return None if stock is None else {state.value: stock.states[tier][state] for state in RECOUNTED}
+
+
+def money(stock: Stock | None) -> list[dict[str, Any]] | None:
+    """Return the money that waits, a row per currency."""
+    if stock is None:
+        return None
+    return [{"currency": currency, "amount": amount} for currency, amount in sorted(stock.money.items())]
+
+
+def counted_at(stock: Stock | None) -> str | None:
+    """Return when the stock began to be counted, as callers read it."""
+    return None if stock is None else moment(stock.counted_at)
 
 
 def _summed(flows: Sequence[Flow]) -> dict[str, Any]:

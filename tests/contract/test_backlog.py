@@ -15,6 +15,7 @@ from chalicelib.aws.backlog import AwsBacklog
 from chalicelib.aws.clients import Clients
 from chalicelib.aws.event_sources import LambdaEventSources
 from chalicelib.aws.metrics_store import DynamoMetrics
+from chalicelib.aws.stock_book import DynamoStockBook
 from chalicelib.aws.tables import Tables
 from chalicelib.domain.backlog import Depth, EventSources, TierDepth
 from chalicelib.domain.errors import StoreRefused
@@ -166,7 +167,7 @@ def test_a_table_that_does_not_answer_is_not_one_without_old_jobs(dynamo: Dynamo
 # --- what it costs to see
 
 
-def test_every_queue_is_seen_with_fourteen_calls_and_one_with_six_whatever_waits(new_stack: NewStack) -> None:
+def test_every_queue_is_seen_with_fifteen_calls_and_one_with_seven_whatever_waits(new_stack: NewStack) -> None:
     stack = new_stack()
     with closing(client("sqs", stack)) as sqs, closing(client("dynamodb", stack)) as dynamodb:
         urls, names = SqsQueues(sqs, stack), Settings.from_env({**ENVIRONMENT, **stack}).tables
@@ -174,6 +175,7 @@ def test_every_queue_is_seen_with_fourteen_calls_and_one_with_six_whatever_waits
         backlog = AwsBacklog(sqs, urls.urls, urls.dead_letters, dynamodb, records.tables)
         figures = Figures(
             metrics=DynamoMetrics(dynamodb, records.tables),
+            stock=DynamoStockBook(dynamodb, records.tables),
             backlog=backlog,
             limiter=None,
             alerts=MemoryAlertBook(),
@@ -197,8 +199,8 @@ def test_every_queue_is_seen_with_fourteen_calls_and_one_with_six_whatever_waits
     assert seen[0]["lanes"]["main"]["waiting"] == 201
     [cost] = [each for place, each in enumerate(costs) if each not in costs[:place]]
     assert cost == (
-        {"GetQueueAttributes": 9, "GetItem": 2, "Query": 3},
-        {"GetQueueAttributes": 3, "GetItem": 2, "Query": 1},
+        {"GetQueueAttributes": 9, "GetItem": 3, "Query": 3},
+        {"GetQueueAttributes": 3, "GetItem": 3, "Query": 1},
     )
 
 

@@ -20,6 +20,7 @@ from chalicelib import wiring
 from chalicelib.aws.alert_store import DynamoAlertBook
 from chalicelib.aws.metrics_store import DynamoMetrics
 from chalicelib.aws.records import is_job, job
+from chalicelib.aws.stock_book import DynamoStockBook
 from chalicelib.domain.job import Job, JobId, State, VenueId
 from chalicelib.domain.message import decode
 from chalicelib.domain.policies import Lane, Tier
@@ -137,6 +138,16 @@ def each_minute_was_counted_and_each_notice_sent_once(world: World) -> None:
     assert [len(each.sent) for each in (outlets.sns, outlets.sms, outlets.phone)] == [ROUNDS] * 3
 
 
+def each_open_job_was_counted_once(world: World) -> None:
+    account = DynamoStockBook(world.records.client, world.records.tables).load()
+    told = [facts["whole"] for action, facts in world.front.journal.events if action == "recounted"]
+    assert (account.version, {*told}, account.walk) == (len(told), {True}, None)
+    assert account.stock is not None
+    standing = Counter(each.state for each in world.jobs() if each.tier is Tier.BACKGROUND)
+    assert Counter(account.stock.states[Tier.BACKGROUND]) == standing
+    assert standing.total() == 2 * ROUNDS
+
+
 def each_old_job_was_archived_once(world: World) -> None:
     lines = [
         json.loads(line)["id"]
@@ -153,6 +164,7 @@ CAME: Mapping[str, Callable[[World], None]] = {
     "run_schedules": each_due_time_made_its_job_once,
     "run_operations": each_mail_was_cancelled_once,
     "monitor": each_minute_was_counted_and_each_notice_sent_once,
+    "recount": each_open_job_was_counted_once,
     "cleanup": each_old_job_was_archived_once,
 }
 
@@ -172,6 +184,7 @@ def world(on_ministack: DynamoRecords, monkeypatch: pytest.MonkeyPatch) -> Itera
         leases=records.leases,
         kept=lambda: (records.cleaning, front.archive),
         metrics=made.metrics,
+        stock=DynamoStockBook(records.client, records.tables),
         alert_book=DynamoAlertBook(records.client, records.tables),
         chance=SystemChance(front.clock),
     )

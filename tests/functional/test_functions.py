@@ -46,6 +46,7 @@ from chalicelib.domain.providers import (
 )
 from chalicelib.jobtypes import discover
 from chalicelib.settings import Settings
+from chalicelib.teller import Teller
 from tests.fakes import ManualClock
 from tests.fakes_endpoints import MemoryEndpointStore
 from tests.front import ENVIRONMENT, OWN, Front
@@ -258,11 +259,15 @@ def run_dispatch() -> None:
     app.handler_map["dispatch"](TICK, Context())
 
 
+def run_recount() -> None:
+    app.handler_map["recount"](TICK, Context())
+
+
 def run_monitor() -> None:
     app.handler_map["monitor"](TICK, Context())
 
 
-def test_every_queue_has_its_function_and_the_clock_calls_the_others_every_minute() -> None:
+def test_every_queue_has_its_function_and_the_clock_calls_the_others_mostly_every_minute() -> None:
     queues = {each.queue: each.name for each in app.event_sources if isinstance(each, SQSEventConfig)}
     assert queues == {queue: name for queue, (_, _, name) in QUEUES.items()}
     clocks = [each for each in app.event_sources if isinstance(each, ScheduledEventConfig)]
@@ -271,13 +276,14 @@ def test_every_queue_has_its_function_and_the_clock_calls_the_others_every_minut
         "run_schedules",
         "run_operations",
         "monitor",
+        "recount",
         "cleanup",
     }
     for clock in clocks:
         expression = clock.schedule_expression
         assert isinstance(expression, Rate | Cron)
-        every_night, every_minute = "cron(0 3 * * ? *)", "rate(1 minute)"
-        assert expression.to_string() == (every_night if clock.name == "cleanup" else every_minute)
+        others = {"cleanup": "cron(0 3 * * ? *)", "recount": "rate(5 minutes)"}
+        assert expression.to_string() == others.get(clock.name, "rate(1 minute)")
 
 
 def test_functions_are_declared_where_they_deploy() -> None:
@@ -379,7 +385,7 @@ def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
 ) -> None:
     clock = ManualClock()
     clients = Clients()
-    tell = adapters.Teller(clients)
+    tell = Teller(clients, adapters.BUILDING)
     settings = Settings.from_env(ENVIRONMENT)
     providers = adapters.LiveProviders(settings, clients, clock, tell, MemoryEndpointStore())
     front = Front(clock=clock, providers=providers)
@@ -396,7 +402,9 @@ def test_a_provider_without_credentials_fails_its_jobs_and_never_pretends(
 def test_all_that_is_done_at_stripe_goes_over_one_client_of_a_container() -> None:
     clients, clock = Clients(), ManualClock()
     settings = Settings.from_env({**ENVIRONMENT, "STRIPE_SECRET_KEY": "sk_test_1"})
-    made = adapters.LiveProviders(settings, clients, clock, adapters.Teller(clients), MemoryEndpointStore())
+    made = adapters.LiveProviders(
+        settings, clients, clock, Teller(clients, adapters.BUILDING), MemoryEndpointStore()
+    )
     payments: Any = made.payments
     payouts: Any = made.payouts
     assert payouts is payments

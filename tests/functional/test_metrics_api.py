@@ -11,8 +11,10 @@ from chalicelib import wiring
 from chalicelib.domain.errors import StoreRefused
 from chalicelib.domain.heartbeat import Function
 from chalicelib.domain.policies import Tier
+from chalicelib.domain.stock import Account
 from chalicelib.domain.tally import Depths, Flow, Measure, Name, Results, Series, answered
 from chalicelib.http.prometheus import CONTENT_TYPE
+from tests.factories import a_stock
 from tests.fakes import START
 from tests.front import Front
 
@@ -90,7 +92,9 @@ def test_the_last_hour_by_queue(front: Front) -> None:
         "completed": 40,
         "retried": 30,
         "parked": 0,
+        "standing": None,
     }
+    assert (summary["money"], summary["countedAt"]) == (None, None)
     assert mail["waiting"] == {"average": None, "highest": None}, "nothing was measured"
 
 
@@ -135,6 +139,18 @@ def test_the_last_day_hour_by_hour_and_what_failed_most(front: Front) -> None:
     ]
 
 
+def test_a_summary_tells_what_stands_as_consumers_have_moved_it_since_it_was_counted(front: Front) -> None:
+    base = {Tier.MONEY: {Measure.FAILURE: 8}}  # two of its ten failed since
+    front.stock.save(Account(a_stock(base=base, money={"JPY": 5, "EUR": 3})))
+    summary = see(front, "/v1/metrics/summary")
+    assert [each["standing"] for each in summary["queues"]] == [
+        {"scheduled": 3, "retrying": 3, "parked": 3, "failed": 5},
+        *[{"scheduled": 3, "retrying": 3, "parked": 3, "failed": 3}] * 2,
+    ]
+    assert summary["money"] == [{"currency": "EUR", "amount": 3}, {"currency": "JPY", "amount": 5}]
+    assert summary["countedAt"] == "2026-03-01T12:00:00.000Z"
+
+
 def test_before_anything_was_counted_there_is_nothing_and_no_error() -> None:
     front = Front()
     assert see(front, "/v1/metrics/summary")["queues"][0]["completed"] == 0
@@ -148,11 +164,12 @@ def test_each_scheduled_function_tells_when_it_last_ended_well(front: Front) -> 
         front.leases.run_well(function, at=START - age)
     front.leases.miss(Function.RUN_OPERATIONS, START - 6 * MINUTE)
     told = {each["name"]: each for each in see(front, "/v1/metrics/summary")["functions"]}
-    assert {name: each["status"] for name, each in told.items() if name != "recount"} == {
+    assert {name: each["status"] for name, each in told.items()} == {
         "dispatch": "ok",
         "run_schedules": "never",
         "run_operations": "late",
         "monitor": "late",
+        "recount": "never",
         "cleanup": "ok",
     }
     assert told["dispatch"]["lastRunAt"] == "2026-03-01T11:55:00.000Z"
@@ -192,6 +209,18 @@ class TestPrometheus:
             (ran, "function=dispatch"): (START - MINUTE).timestamp()
         }, "one that never ran has none"
         assert read["alerts_sent_total", "channel=phone", "severity=critical", "type=queue_age"] == 3
+
+    def test_a_depth_is_told_for_every_state_once_it_was_counted(self, front: Front) -> None:
+        of = "queue_name=money-queue"
+        before = samples(scraped(front, f"Bearer {TOKEN}")[2].decode())
+        assert ("queue_depth", of, "status=parked") not in before
+        assert ("failed_jobs", of) not in before, "nobody has counted them"
+        front.stock.save(Account(a_stock(base={Tier.MONEY: {Measure.FAILURE: 8}})))
+        read = samples(scraped(front, f"Bearer {TOKEN}")[2].decode())
+        states = ("queued", "running", "scheduled", "retrying", "parked")
+        assert [read["queue_depth", of, f"status={state}"] for state in states] == [30, 5, 3, 3, 3]
+        assert read["failed_jobs", of] == 5
+        assert read["failed_jobs", "queue_name=background-queue"] == 3
 
     def test_durations_are_a_histogram_that_only_rises(self, front: Front) -> None:
         read = samples(scraped(front, f"Bearer {TOKEN}")[2].decode())

@@ -17,8 +17,10 @@ from chalicelib import wiring
 from chalicelib.domain.heartbeat import Every, Function
 from chalicelib.domain.judging import LEAST_FINISHED, Thresholds
 from chalicelib.domain.policies import Tier
+from chalicelib.domain.stock import Account
 from chalicelib.domain.tally import Depths, Flow
 from local.options import ROOT
+from tests.factories import a_stock
 from tests.fakes import START
 from tests.front import Front
 from tests.functional.test_metrics_api import MINUTE, TOKEN, counted, samples, scraped
@@ -29,7 +31,6 @@ NAME = r"[a-zA-Z_:][\w:]*"
 GROUPED = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
 SELECTOR = re.compile(rf"\b({NAME})\b(?:\{{([^}}]*)\}})?(?!\s*\()")
 MATCHER = re.compile(rf'({NAME})\s*(=~|!~|!=|=)\s*"([^"]*)"')
-AWAITED = re.compile(r'failed_jobs|"recount"|status="parked"')  # not counted yet
 OPERATORS = {"and", "or", "unless", "offset"}
 ONE_OF = re.compile(r"[\w|/-]+")  # a regular expression that only lists
 
@@ -84,6 +85,7 @@ def text() -> Iterator[str]:
     front.metrics.save_series(replace(counted(), minutes={START - MINUTE: flows}))
     for function in Function:
         front.leases.run_well(function, at=START)
+    front.stock.save(Account(a_stock()))
     status, _, body = scraped(front, f"Bearer {TOKEN}")
     assert status == 200
     yield body.decode()
@@ -102,16 +104,7 @@ def given(text: str) -> Given:
 
 @pytest.mark.parametrize(
     "query",
-    [
-        pytest.param(
-            query,
-            id=query.where,
-            marks=[pytest.mark.xfail(reason="not counted yet", strict=True)]
-            if AWAITED.search(query.expression)
-            else [],
-        )
-        for query in queries()
-    ],
+    [pytest.param(query, id=query.where) for query in queries()],
 )
 def test_rules_and_dashboard_name_only_what_is_given(query: Query, given: Given) -> None:
     selectors = list(query.selectors)
@@ -135,7 +128,11 @@ def test_a_rule_alerts_from_the_services_own_threshold_on() -> None:
     for tier, age in usual.age.items():
         assert of[ages[tier]].endswith(f'"{tier}-queue"}}) > {age.total_seconds():g}')
     assert of["MoneyDeadLetters"].endswith(f"> {usual.dead_letters}")
-    silences = {Every.MINUTE: "FunctionSilent", Every.DAY: "CleanupSilent"}
+    silences = {
+        Every.MINUTE: "FunctionSilent",
+        Every.FIVE_MINUTES: "RecountSilent",
+        Every.DAY: "CleanupSilent",
+    }
     for every, silence in usual.silence.items():
         seconds = prod(int(each) for each in of[silences[every]].rpartition(">")[2].split("*"))
         assert seconds == silence.total_seconds()

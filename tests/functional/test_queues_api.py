@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,13 +12,15 @@ from chalice.test import HTTPResponse
 from chalicelib import wiring
 from chalicelib.domain.controls import Controls, Scope
 from chalicelib.domain.errors import StoreRefused
+from chalicelib.domain.job import State
 from chalicelib.domain.jobtype import Work
 from chalicelib.domain.outcome import Outcome
 from chalicelib.domain.policies import EffectClass, Lane, Tier
+from tests.factories import a_job
 from tests.fakes import MemoryStore
 from tests.front import Front
 from tests.functional.house import DONE, House
-from tests.functional.test_functions import run_dispatch
+from tests.functional.test_functions import run_dispatch, run_recount
 from tests.functional.test_jobs_api import MAIL, PAYMENT
 
 SOME = {"waiting": 0, "inFlight": 0, "delayed": 0}
@@ -66,7 +69,33 @@ def test_an_empty_queue_is_open_and_young(front: Front) -> None:
         "begunPerMinute": 0,
         "endedPerMinute": 0,
         "drainSeconds": None,
+        "counts": {"queued": 0, "running": 0, **dict.fromkeys(("scheduled", "retrying", "parked", "failed"))},
+        "money": None,
+        "countedAt": None,
     }
+
+
+def test_a_queue_tells_what_stands_in_each_state_and_the_money_that_waits(front: Front) -> None:
+    front.post({"type": "payment.process", "data": PAYMENT})
+    front.post({"type": "payment.process", "data": {**PAYMENT, "orderId": "o-2"}, "options": {"delay": 60_000}})
+    front.store.add(replace(a_job("job_3"), state=State.PARKED, next_look=None))
+    run_recount()
+    front.clock.advance(MINUTE)
+    seen = see(front)
+    assert seen["counts"] == {
+        "queued": 2,
+        "running": 0,  # as SQS counts: the second is due by now
+        "scheduled": 1,
+        "retrying": 0,
+        "parked": 1,
+        "failed": 0,
+    }
+    assert seen["money"] == [{"currency": "EUR", "amount": 2 * PAYMENT["amount"]}]
+    assert seen["countedAt"] == "2026-03-01T12:00:00.000Z"
+    of_venue = front.get("/v1/queues/money", token=front.token("venue_admin")).json_body
+    assert {*seen} - {*of_venue} == {"money"}, "it is all venues' money"
+    mail = see(front, "/v1/queues/communication")
+    assert (mail["counts"]["parked"], mail["money"], mail["countedAt"]) == (0, [], seen["countedAt"])
 
 
 def test_messages_are_counted_by_tier_lane_and_how_they_stand(front: Front) -> None:

@@ -54,6 +54,10 @@ MAY: dict[str, set[str]] = {
         *("dynamodb:UpdateItem", "dynamodb:DeleteItem", "sqs:GetQueueAttributes", "sns:Publish"),
         *TWILIO,
     },
+    "recount": {
+        *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"),
+        "dynamodb:UpdateItem",
+    },
     "cleanup": {
         *("dynamodb:Query", "dynamodb:BatchGetItem", "dynamodb:PartiQLDelete", "dynamodb:BatchWriteItem"),
         *("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"),

@@ -54,7 +54,11 @@ def test_alerts_begin_where_the_contract_says_unless_it_is_said_otherwise() -> N
         depth={Tier.MONEY: 0, Tier.COMMUNICATION: 6, Tier.BACKGROUND: 7},
         age={Tier.MONEY: timedelta(minutes=20), Tier.COMMUNICATION: timedelta(minutes=60)},
         failure_percent=5,
-        silence={Every.MINUTE: timedelta(minutes=3), Every.DAY: timedelta(hours=26)},
+        silence={
+            Every.MINUTE: timedelta(minutes=3),
+            Every.FIVE_MINUTES: timedelta(minutes=15),
+            Every.DAY: timedelta(hours=26),
+        },
     )
     assert alerts.topic_arn == given["ALERT_TOPIC_ARN"]
     assert alerts.oncall_phone == given["ONCALL_PHONE"]

@@ -62,13 +62,13 @@ def test_only_the_first_claim_of_a_job_begins_it() -> None:
     queued = a_job(type=PAYMENT)
     again = replace(queued, state=State.RETRYING, processed_at=START)
     assert tally([(queued, running())]) == {Name(Measure.BEGUN, PAYMENT): 1}
-    assert tally([(again, running())]) == {}
+    assert tally([(again, running())]) == {Name(Measure.RESUMED, PAYMENT): 1}
 
 
 def test_a_job_that_ends_without_an_attempt_took_no_time() -> None:
     waiting = replace(running(), state=State.RETRYING)
     ended = replace(waiting, state=State.FAILED, reason=Reason.EXPIRED)
-    assert tally([(waiting, ended)]) == {Name(Measure.FAILURE, PAYMENT): 1}
+    assert tally([(waiting, ended)]) == {Name(Measure.FAILURE, PAYMENT): 1, Name(Measure.RESUMED, PAYMENT): 1}
 
 
 def test_equal_counts_of_a_batch_add_up() -> None:

@@ -30,6 +30,8 @@ DEPTHS = (
     "inFlight=lanes.main.inFlight",
     "delayed=lanes.main.delayed",
     "express=lanes.express.waiting",
+    "parked=counts.parked",
+    "failed=counts.failed",
     "poison",
     "oldestAge",
     "why=stops.0.reason",
