@@ -130,8 +130,27 @@ def test_fifty_at_once_begin_one_alert_and_one_claims_each_notice(book: AlertBoo
 
 def test_many_monitors_at_once_send_one_of_each(book: AlertBook) -> None:
     """Without the run lease: what holds is the claim."""
-    clock, store, outlets = ManualClock(), MemoryStore(), MemoryOutlets()
-    queue = MemoryQueue(clock)
+    clock, outlets = ManualClock(), MemoryOutlets()
+    watch = watching(book, clock, outlets)
+    for _ in range(2):  # to begin it, and once more after its cooldown
+        for outlet in (outlets.sns, outlets.sms, outlets.phone):
+            outlet.sent.clear()
+        at_once(30, watch)
+        at_once(30, watch)
+        assert counts(outlets) == [1, 1, 1]
+        clock.advance(5 * MINUTE)
+
+
+def test_a_thousand_monitors_at_once_send_one_of_each(on_ministack: DynamoRecords) -> None:
+    outlets = MemoryOutlets()
+    watch = watching(DynamoAlertBook(on_ministack.client, on_ministack.tables), ManualClock(), outlets)
+    at_once(50, lambda n: all([watch(n) for _ in range(20)]))  # noqa: C419 - every one of them runs
+    assert counts(outlets) == [1, 1, 1]
+
+
+def watching(book: AlertBook, clock: ManualClock, outlets: MemoryOutlets) -> Callable[[int], bool]:
+    """Return what has a monitor see that too much money waits, and tell of it."""
+    store, queue = MemoryStore(), MemoryQueue(clock)
     for n in range(51):
         queue.put(Tier.MONEY, Lane.MAIN, f"{n}")
     backlog = MemoryBacklog(queue, store)
@@ -150,14 +169,12 @@ def test_many_monitors_at_once_send_one_of_each(book: AlertBook) -> None:
         journal=ListJournal(),
         base_url=None,
     )
-    for _ in range(2):  # to begin it, and once more after its cooldown
-        for outlet in (outlets.sns, outlets.sms, outlets.phone):
-            outlet.sent.clear()
-        at_once(30, lambda _: bool(alerting.run(None, depths, deadline=clock.now() + MINUTE)))
-        at_once(30, lambda _: bool(alerting.run(None, depths, deadline=clock.now() + MINUTE)))
-        sent = (outlets.sns.sent, outlets.sms.sent, outlets.phone.sent)
-        assert [len(each) for each in sent] == [1, 1, 1]
-        clock.advance(5 * MINUTE)
+    return lambda _: bool(alerting.run(None, depths, deadline=clock.now() + MINUTE))
+
+
+def counts(outlets: MemoryOutlets) -> list[int]:
+    """Return how many notices went by topic, text and call."""
+    return [len(each.sent) for each in (outlets.sns, outlets.sms, outlets.phone)]
 
 
 def at_once(count: int, task: Callable[[int], bool]) -> list[bool]:

@@ -50,6 +50,11 @@ class Watched:
         assert stand_ins.post("/_faults", order).status == 200
         stand_ins.close()
 
+    def litter(self) -> None:
+        """Put in a queue what no job can be made of."""
+        [url] = [url for url in self._sqs.list_queues()["QueueUrls"] if url.endswith("background-queue")]
+        self._sqs.send_message(QueueUrl=url, MessageBody="rubbish")
+
     def told(self) -> Counter[str]:
         """How often the on-call phone was texted and called; no job is behind either."""
         return Counter(each["operation"] for each in self._stack.ledger() if is_alert(each))
@@ -86,7 +91,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
         made.close()
 
 
-def test_age_parked_and_depth_reach_the_phone_and_the_topic_once_each(watched: Watched) -> None:
+def test_age_parked_depth_and_poison_reach_the_phone_and_the_topic_once_each(watched: Watched) -> None:
     client = watched.client
 
     # A payment that a stopped provider holds back grows old; Twilio is down for its first text and call.
@@ -119,9 +124,19 @@ def test_age_parked_and_depth_reach_the_phone_and_the_topic_once_each(watched: W
     until(lambda: watched.published()["queue_depth", "alert"] == 1, watched.published)
     until(lambda: watched.told() == {"sms": 3, "call": 2}, watched.told)
 
-    time.sleep(SETTLED)
+    # Twilio is down for longer: the topic and the log have it, and the text is due until it goes.
+    watched.fault("twilio", "status-503", 5)
+    watched.litter()
+    until(lambda: watched.published()["poison", "alert"] == 1, watched.published)
+    told = watched.alert("poison")["toldAt"]
+    assert {channel for channel, at in told.items() if at is not None} >= {"log", "sns"}
     assert watched.told() == {"sms": 3, "call": 2}
-    assert watched.published() == {(kind, "alert"): 1 for kind in ("queue_age", "parked", "queue_depth")}
+    until(lambda: watched.told() == {"sms": 4, "call": 2}, watched.told)
+
+    time.sleep(SETTLED)
+    assert watched.told() == {"sms": 4, "call": 2}
+    kinds = ("queue_age", "parked", "queue_depth", "poison")
+    assert watched.published() == {(kind, "alert"): 1 for kind in kinds}
 
 
 def test_a_test_rings_and_is_in_the_history(watched: Watched) -> None:
