@@ -3,6 +3,7 @@
 import { html, useState } from "./preact.js";
 import { get, send } from "./api.js";
 import { count } from "./format.js";
+import { useKeys } from "./keys.js";
 import { useLive } from "./live.js";
 import { Steps } from "./operations.js";
 import { Age, Empty, Head, Live, TIERS, Table } from "./parts.js";
@@ -13,6 +14,8 @@ export function DeadLetters({ query }) {
   const [cursor, setCursor] = useState(null);
   const [redriving, setRedriving] = useState(null);
   const live = useLive(() => get(`queues/${queue}/dead-letters`, { cursor }), `${queue} ${cursor}`, 10);
+  const [row, setRow] = useState(null);
+  useKeys({ r: () => row && setRedriving(row) });
   const choose = (event) => {
     setCursor(null);
     amend("dead-letters", { queue: event.target.value });
@@ -22,7 +25,7 @@ export function DeadLetters({ query }) {
       <button onClick=${() => setRedriving({})}>Redrive all of ${queue} …</button>
     </${Head}>
     <${Live} live=${live}>${({ groups, read, more, cursor: next }) => html`
-      ${groups.length ? html`<${Table} caption="Groups of dead letters" columns=${columns(setRedriving)} rows=${groups} keyOf=${(row) => row.fingerprint} open=${(row) => go("jobs", { fingerprint: row.fingerprint, state: "failed", queue })} />`
+      ${groups.length ? html`<${Table} caption="Groups of dead letters" columns=${columns(setRedriving)} rows=${groups} keyOf=${(row) => row.fingerprint} open=${(row) => go("jobs", { fingerprint: row.fingerprint, state: "failed", queue })} onCursor=${setRow} />`
         : html`<${Empty}>No job of ${queue} has failed for good.</${Empty}>`}
       ${more && html`<p class="quiet">Of the latest ${count(read)}. <button onClick=${() => setCursor(next)}>Look further back</button></p>`}
       ${cursor && html`<button onClick=${() => setCursor(null)}>Back to the latest</button>`}`}

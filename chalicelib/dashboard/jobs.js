@@ -22,7 +22,7 @@ export function Jobs({ query, who }) {
   const find = query.get("find");
   const key = query.toString();
   useEffect(() => setTrail([null]), [key]);
-  const wanted = FILTERS.some((name) => asked[name]) || who.role !== "admin" ? asked : { ...asked, state: "failed" };
+  const wanted = find || FILTERS.some((name) => asked[name]) || who.role !== "admin" ? asked : { ...asked, state: "failed" };
   const cursor = trail.at(-1);
   const live = useLive(() => (find ? found(find, who) : get("jobs", { ...wanted, cursor, limit: PAGE })), `${key} ${cursor}`);
   useEffect(() => {
@@ -31,8 +31,9 @@ export function Jobs({ query, who }) {
   }, [live.data]);
   return html`<${Head} title="Jobs" live=${live} />
     <${Filters} key=${key} asked=${wanted} />
-    <${Live} live=${live}>${({ jobs = [], cursor: next, none }) => html`
-      ${none ? html`<${Empty}>${none}</${Empty}>` : html`<${List} key=${key + cursor} jobs=${jobs} wanted=${wanted} refresh=${live.refresh} />`}
+    <${Live} live=${live}>${({ jobs = [], cursor: next, none, kinds }) => html`
+      ${kinds && html`<p role="status">${plural(jobs.length, "job speaks", "jobs speak")} of “${find}” among the latest that failed, are parked or are retrying. ${kinds.length > 0 && html`All of a kind: ${kinds.map((each) => html`<a class="kind" href=${href("jobs", { fingerprint: each })}>${each}</a> `)}`}</p>`}
+      ${none ? html`<${Empty}>${none}</${Empty}>` : html`<${List} key=${key + cursor} jobs=${jobs} wanted=${kinds ? null : wanted} refresh=${live.refresh} />`}
       <div class="buttons">
         ${trail.length > 1 && html`<button onClick=${() => setTrail(trail.slice(0, -1))}>Newer</button>`}
         ${next && html`<button onClick=${() => setTrail([...trail, next])}>${jobs.length ? "Older" : "Look further back"}</button>`}
@@ -40,22 +41,29 @@ export function Jobs({ query, who }) {
     </${Live}>`;
 }
 
-/** Find what somebody pasted: a job, a job's key, a batch, or the kind of an error. */
+// Where trouble is looked for by its words: newest first, so many of each.
+const TROUBLED = ["failed", "parked", "retrying"];
+const LATEST = 100;
+
+/** Find what somebody pasted: a job, the kind of an error, a venue, or words that the latest trouble speaks of. */
 async function found(text, who) {
-  if (/^[A-Za-z0-9_-]{1,64}$/.test(text)) {
-    const job = await get(`jobs/${encodeURIComponent(text)}`).catch((error) => missing(error));
+  if (/^job_\w+$/.test(text)) {
+    const job = await get(`jobs/${text}`).catch(missing);
     if (job) return { only: job.id };
   }
-  const tries = [/^[!-~]+:[!-~]+$/.test(text) && { fingerprint: text }, { key: text }, { batchId: text }, who.role === "admin" && { venueId: text }];
+  const bare = /^[!-~]+$/.test(text);
+  const tries = [bare && text.includes(":") && { fingerprint: text }, bare && who.role === "admin" && { venueId: text }];
   for (const filter of tries.filter(Boolean)) {
     const { jobs } = await get("jobs", { ...filter, limit: 1 }).catch((error) => missing(error) ?? { jobs: [] });
     if (jobs.length) return { filter };
   }
-  const failed = await get("jobs", { state: "failed", limit: 100 });
+  const pages = await Promise.all(TROUBLED.map((state) => get("jobs", { state, limit: LATEST })));
   const words = text.toLowerCase();
-  const jobs = failed.jobs.filter((job) => JSON.stringify([job.error, job.providerObject, job.result]).toLowerCase().includes(words));
-  if (jobs.length) return { jobs, cursor: null };
-  return { none: `No job has “${text}” as its id, key, batch or venue, and none of the latest 100 that failed speaks of it. A key may need a venue: choose one in the filters.` };
+  const speaks = (job) => JSON.stringify([job.id, job.batchId, job.error, job.providerObject]).toLowerCase().includes(words);
+  const jobs = pages.flatMap((page) => page.jobs).filter(speaks);
+  const kinds = [...new Set(jobs.filter((job) => job.error).map((job) => `${job.type}:${job.error.code}`))];
+  if (jobs.length) return { jobs, kinds };
+  return { none: `No job and no venue is called “${text}”, and none of the latest ${LATEST} jobs that failed, are parked or are retrying speaks of it. A batch is found with its venue, and a key with its venue and type, by the filters above.` };
 }
 
 function missing(error) {
@@ -99,8 +107,8 @@ function List({ jobs, wanted, refresh }) {
       <span>${here.length ? plural(here.length, "job is selected", "jobs are selected") : "None selected (x)"}</span>
       <button disabled=${!here.length} onClick=${() => setAsking({ action: "retry", jobs: here })}>Retry</button>
       <button disabled=${!here.length} onClick=${() => setAsking({ action: "cancel", jobs: here })}>Cancel</button>
-      <button onClick=${() => setAsking({ action: "all" })}>All that match …</button>
-      <button onClick=${() => save(wanted)}>Export CSV</button>
+      ${wanted && html`<button onClick=${() => setAsking({ action: "all" })}>All that match …</button>`}
+      <button onClick=${() => save(wanted, jobs)}>Export CSV</button>
     </div>
     ${asking?.jobs && html`<${Several} ...${asking} onClose=${() => setAsking(null)} onDone=${() => { setChosen(new Set()); refresh(); }} />`}
     ${asking?.action === "all" && html`<${AllThatMatch} filter=${wanted} onClose=${() => setAsking(null)} onDone=${refresh} />`}`;
@@ -158,17 +166,18 @@ function AllThatMatch({ filter, onClose, onDone }) {
 
 const MOST_EXPORTED = 5000;
 
-/** All pages of the filter as CSV, at most MOST_EXPORTED rows; says so when there is more. */
-async function save(wanted) {
-  const rows = [];
+/** All pages of the filter as CSV, at most MOST_EXPORTED rows; says so when there is more. No filter: the jobs in sight. */
+async function save(wanted, jobs) {
+  const rows = wanted ? [] : [...jobs];
   let cursor = null;
   try {
-    do {
+    while (wanted && rows.length < MOST_EXPORTED) {
       const page = await get("jobs", { ...wanted, cursor, limit: 100 });
       rows.push(...page.jobs);
       cursor = page.cursor;
       say(`Reading: ${plural(rows.length, "job")} …`);
-    } while (cursor && rows.length < MOST_EXPORTED);
+      if (!cursor) break;
+    }
     const columns = ["id", "queue", "type", "venueId", "state", "reason", "attempts", "maxAttempts", "priority", "createdAt", "processedAt", "finishedAt", "nextAttemptAt", "scheduledFor", "amount", "currency", "providerObject", "batchId"];
     const table = rows.map((job) => [...columns.map((name) => job[name]), job.error?.code, job.error?.message]);
     download("jobs.csv", [...columns, "errorCode", "errorMessage"], table);

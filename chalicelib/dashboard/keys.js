@@ -12,7 +12,7 @@ export const KEYS = [
   ["j  k", "next, previous row"],
   ["Enter", "open the row"],
   ["x", "select the row"],
-  ["r", "retry what is selected, or the job in sight"],
+  ["r", "retry what is selected, or the job in sight; redrive the group"],
   ["c", "cancel what is selected, or the job in sight"],
   ["g d", "go to the overview (dashboard)"],
   ["g j", "go to jobs"],

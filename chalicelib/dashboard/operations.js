@@ -62,7 +62,7 @@ export function Progress({ operation, refresh }) {
       ["already succeeded", operation.alreadySucceeded && `${count(operation.alreadySucceeded)}: the same work, submitted anew, is done`],
       ["conflicts", operation.conflicts && `${count(operation.conflicts)}: another job holds the key`],
       ["keys past their window", operation.keysPastWindow && html`<span class="warn">${count(operation.keysPastWindow)}: the provider may have forgotten what they were last tried with</span>`],
-      ["canary and those after it", watched && `${count(watched.well)} well, ${count(watched.failing)} failing, ${count(watched.open)} open`],
+      ["canary and those after it", watched && operation.mode !== "preview" && `${count(watched.well)} well, ${count(watched.failing)} failing, ${count(watched.open)} open`],
       ["rate", operation.ratePerSecond && `${operation.ratePerSecond} a second`],
       ["begun", html`<${Age} at=${operation.createdAt} /> ago by ${operation.startedBy}`],
       ["reason", operation.reason],
@@ -109,7 +109,7 @@ export function Steps({ title, verb, what, start, fields = [], onClose, onDone, 
     <${Failure} error=${error} />
     ${preview && html`<${Progress} operation=${preview} />`}
     ${preview?.status === "completed" && html`<${Empty}>None of them can be acted on.</${Empty}>`}
-    <div class="buttons"><button onClick=${onClose}>Leave it</button>${!preview && html`<button class="primary" onClick=${look}>Preview: change nothing</button>`}</div>
+    <div class="buttons"><button onClick=${onClose}>Leave it</button>${!preview && html`<button class="primary" autofocus onClick=${look}>Preview: change nothing</button>`}</div>
   </${Dialog}>`;
 }
 

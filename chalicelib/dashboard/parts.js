@@ -1,6 +1,6 @@
 // What the screens are made of. Every value becomes text; nothing here takes HTML.
 
-import { html, useEffect, useRef, useState } from "./preact.js";
+import { html, useEffect, useMemo, useRef, useState } from "./preact.js";
 import { ago, clock, count, moment } from "./format.js";
 import { useKeys } from "./keys.js";
 import { useNow } from "./live.js";
@@ -119,16 +119,19 @@ export const Facts = ({ rows }) => html`<dl class="facts">
 
 export const Json = ({ value, label }) => html`<pre tabindex="0" role="region" aria-label=${label}>${JSON.stringify(value, null, 2)}</pre>`;
 
+let dialogs = 0; // a dialog may open another, and each has its own name
+
 /** A modal dialog; `onClose` when it is to go, whether by Esc or otherwise. */
 export function Dialog({ title, onClose, children }) {
   const box = useRef(null);
+  const name = useMemo(() => `dialog-${++dialogs}`, []);
   useEffect(() => {
     const before = document.activeElement;
     box.current.showModal();
     return () => before?.focus?.();
   }, []);
-  return html`<dialog ref=${box} aria-labelledby="dialog-title" onCancel=${(event) => { event.preventDefault(); onClose(); }}>
-    <h2 id="dialog-title">${title}</h2>
+  return html`<dialog ref=${box} aria-labelledby=${name} onCancel=${(event) => { event.preventDefault(); onClose(); }}>
+    <h2 id=${name}>${title}</h2>
     ${children}
   </dialog>`;
 }

@@ -81,7 +81,7 @@ function Resume({ stop: target, onClose, onDone }) {
     else await send("POST", "rate-limits/resume", { ...bodyOf(target), ...values });
     return `Resumed: ${named(target)}.`;
   };
-  return html`<${Ask} title="Resume ${named(target)}?" verb="Resume" act=${act} onClose=${onClose} onDone=${onDone}><p>What waits begins, within the limits.</p></${Ask}>`;
+  return html`<${Ask} title="Resume ${named(target)}?" verb="Resume" reason="required" act=${act} onClose=${onClose} onDone=${onDone}><p>What waits begins, within the limits.</p></${Ask}>`;
 }
 
 function Edit({ row, onClose, onDone }) {

@@ -82,9 +82,9 @@ class Tab:
         return text
 
     def tab_to(self, text: str) -> None:
-        """Press Tab until what has the focus says this."""
+        """Press Tab until what has the focus begins with this."""
         for _ in range(60):
-            if text in self.focused():
+            if self.focused().startswith(text):
                 return
             self.press("Tab")
         raise AssertionError(f"Tab does not lead to {text!r}; it leads to {self.focused()!r}")
@@ -106,7 +106,7 @@ class Tab:
 
     def _told(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not (self.unanswered and NO_ANSWER.search(message.text)):
-            self.faults.append(f"console: {message.text}")
+            self.faults.append(f"console: {message.text} ({message.location['url']})")
 
     def _asked(self, dialog: Dialog) -> None:
         self.faults.append(f"dialog: {dialog.message}")

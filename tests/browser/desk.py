@@ -86,9 +86,7 @@ class Desk:
 
     def _failed(self, venue: str, count: int, mode: str) -> list[str]:
         self.fault("stripe", mode, count)
-        jobs = [
-            self.submit(venue, "payment.process", PAID, options={"attempts": 1}) for _ in range(count)
-        ]
+        jobs = [self.submit(venue, "payment.process", PAID, options={"attempts": 1}) for _ in range(count)]
         for job_id in jobs:
             self.ends(job_id, "failed")
         return jobs

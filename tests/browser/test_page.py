@@ -18,7 +18,7 @@ from tests.browser.desk import PAID, Desk, until
 SMALL, LARGE = 360, 2560
 FIRST_VIEW = 150_000  # bytes, each file compressed
 MANY = 100_000
-ATTACK = "\"><img src=x onerror=\"window.struck=1;alert(1)\"><script>window.struck=1</script>"
+ATTACK = '"><img src=x onerror="window.struck=1;alert(1)"><script>window.struck=1</script>'
 MOMENT = re.compile(r"^\d{4}-\d\d-\d\dT")
 WORDS = re.compile(r"^[a-zA-Z_.:-]{1,40}$")  # what the page compares with: states, tiers, types, severities
 Open = Callable[..., Tab]
@@ -89,7 +89,10 @@ def audited(desk: Desk, subject: str) -> list[str]:
     [
         ("not a token", "This is not a JSON Web Token"),
         (jwt.encode({"sub": "u1", "role": "admin", "exp": 1}, "k" * 32), "This token has expired"),
-        (jwt.encode({"sub": "u1", "role": "user", "exp": 4e9}, "k" * 32), "the role user may not use this page"),
+        (
+            jwt.encode({"sub": "u1", "role": "user", "exp": 4e9}, "k" * 32),
+            "the role user may not use this page",
+        ),
     ],
     ids=["no token", "expired", "a user"],
 )
@@ -131,17 +134,24 @@ def test_a_failed_job_is_found_by_its_error_read_retried_and_seen_to_complete(ta
     assert audited(desk, job) == ["retry"]
 
 
-def test_a_job_is_found_by_its_id_its_key_and_its_provider_object(tab: Tab, desk: Desk) -> None:
-    job = desk.submit("v-ids", "payment.process", PAID)
-    of = desk.ends(job)["providerObject"]
-    for text in (job, of):
-        tab.page.get_by_role("searchbox").fill(text)
+def test_a_job_is_found_by_its_id_and_trouble_by_what_it_speaks_of(tab: Tab, desk: Desk) -> None:
+    [job] = desk.declined("v-ids")
+    search = tab.page.get_by_role("searchbox")
+    for text in (job, desk.read(f"jobs/{job}")["error"]["reference"]):
+        search.fill(text)
         tab.press("Enter")
+        if text != job:
+            expect(tab.page.get_by_text("1 job speaks of")).to_be_visible()
+            expect(tab.page.get_by_role("button", name="All that match")).to_have_count(0)
+            row(tab, "v-ids").get_by_role("link").click()
         expect(tab.page.get_by_role("heading", level=1)).to_have_text(f"Job {job}")
         tab.go("overview")
+    search.fill("nothing of the kind")
+    tab.press("Enter")
+    expect(tab.page.get_by_text("No job and no venue is called “nothing of the kind”")).to_be_visible()
 
 
-def test_a_group_is_redriven_after_a_preview_and_only_once_its_count_is_typed(tab: Tab, desk: Desk) -> None:
+def test_a_group_is_redriven_after_a_preview_once_its_count_is_typed_and_stops(tab: Tab, desk: Desk) -> None:
     jobs = desk.dead("v-dead", 3)
     tab.go("dead-letters?queue=money")
     press(row(tab, "provider_rate_limited"), "Redrive … payment.process:provider_rate_limited")
@@ -149,24 +159,27 @@ def test_a_group_is_redriven_after_a_preview_and_only_once_its_count_is_typed(ta
     press(dialog, "Preview: change nothing")
     expect(dialog).to_contain_text("Redrive 3 jobs?")
     expect(dialog).to_contain_text("135.00 EUR")
-    assert desk.read(f"jobs/{jobs[0]}")["state"] == "failed"
+    assert [desk.read(f"jobs/{job}")["state"] for job in jobs] == ["failed"] * 3
     dialog.locator("#field-reason").fill("The limit is raised")
     dialog.locator("#field-typed").fill("4")
     expect(dialog.get_by_role("button", name="Redrive")).to_be_disabled()
     dialog.locator("#field-typed").fill("3")
     press(dialog, "Redrive")
-    for job in jobs:
+    expect(dialog).to_contain_text("goes ahead as the canary")
+    press(dialog, "Stop")
+    asked = tab.page.get_by_role("dialog", name="Stop this operation?")
+    press(asked, "Stop")
+    expect(asked).to_have_count(0)
+    expect(dialog).to_contain_text("stopped")
+    desk.ends(jobs[2])  # the latest is the canary
+    assert [desk.charges(job) for job in jobs] == [0, 0, 1]
+    for job in jobs[:2]:
+        desk.do(f"jobs/{job}/retry")
         desk.ends(job)
-        assert desk.charges(job) == 1
-    expect(dialog).to_contain_text("completed")
-    tab.press("Escape")
-    expect(tab.page.get_by_text("No job of money has failed for good.")).to_be_visible()
 
 
 def test_what_matches_a_filter_is_cancelled_after_a_preview(tab: Tab, desk: Desk) -> None:
-    jobs = [
-        desk.submit("v-bulk", "payment.process", PAID, options={"delay": 3_600_000}) for _ in range(3)
-    ]
+    jobs = [desk.submit("v-bulk", "payment.process", PAID, options={"delay": 3_600_000}) for _ in range(3)]
     time.sleep(1.1)  # what matches is what was accepted before it was asked for
     tab.go("jobs?venueId=v-bulk&state=scheduled")
     press(tab.page, "All that match …")
@@ -186,7 +199,7 @@ def test_a_provider_is_stopped_and_resumed(tab: Tab, desk: Desk) -> None:
     expect(row(tab, "Carrier incident 42")).to_contain_text("u1")
     assert desk.read("rate-limits/twilio")["stopped"]
     press(row(tab, "Carrier incident 42"), "Resume provider twilio")
-    answer(tab, "Resume")
+    answer(tab, "Resume", reason="The carrier is back")
     expect(tab.page.get_by_text("Nothing is stopped.")).to_be_visible()
     assert not desk.read("rate-limits/twilio")["stopped"]
 
@@ -248,16 +261,18 @@ def test_redrive_by_keyboard_alone(tab: Tab, desk: Desk) -> None:
     expect(tab.page.get_by_role("dialog")).to_contain_text("dead letters")
     tab.press("Escape", "g", "l")
     expect(row(tab, "provider_rate_limited")).to_be_visible()
-    tab.press("j")
-    tab.tab_to("Redrive …\npayment.process:provider_rate_limited")
-    tab.press("Enter")
-    tab.tab_to("Preview")
-    tab.press("Enter")
+    tab.press("j", "r")
     dialog = tab.page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Preview")).to_be_focused()
+    tab.press("Enter")
     expect(dialog).to_contain_text("Redrive 1 job?")
-    for text in ("", "", "mended", "1"):
-        tab.press("Tab")
+    tab.tab_to("Leave it")
+    for _ in range(2):
+        tab.press("Shift+Tab")
+    for text in ("mended", "1"):
         tab.page.keyboard.type(text)
+        tab.press("Tab")
+    tab.press("Shift+Tab")
     tab.press("Enter")
     desk.ends(job)
     assert desk.charges(job) == 1
@@ -290,9 +305,13 @@ def turned(route: Route) -> None:
     route.fulfill(response=response, body=json.dumps(attack(response.json())))
 
 
+def answering(body: Any) -> Callable[[Route], None]:
+    return lambda route: route.fulfill(json=body)
+
+
 def attack(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: attack(each) for name, each in value.items()}
+        return {name: each if name == "id" else attack(each) for name, each in value.items()}
     if isinstance(value, list):
         return [attack(each) for each in value]
     if isinstance(value, str) and not MOMENT.match(value) and not WORDS.match(value):
@@ -380,20 +399,23 @@ def test_a_venues_admin_sees_its_venue_and_what_it_may_do(opened: Open, desk: De
 
 
 def test_the_live_update_follows_pauses_and_goes_on(tab: Tab, desk: Desk) -> None:
+    tab.page.clock.install()
     tab.go("jobs?venueId=v-live")
     tab.press("u")
     expect(tab.page.get_by_role("button", name="Paused")).to_be_visible()
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url))
     desk.submit("v-live", "payment.process", PAID, options={"delay": 3_600_000})
-    tab.page.wait_for_timeout(6_000)
+    tab.page.clock.run_for(60_000)
     assert asked == []
     tab.press("u")
+    tab.page.clock.run_for(6_000)
     expect(row(tab, "v-live")).to_be_visible()
 
 
 def test_an_api_that_fails_leaves_the_old_data_in_sight(tab: Tab, desk: Desk, lively: str) -> None:
     tab.unanswered = True
+    tab.page.clock.install()
     tab.go("jobs?venueId=v-lively&state=failed")
     refused = {"error": "StoreUnavailable", "message": "The table did not answer.", "retryAfter": 3}
     for fail, told in (
@@ -401,6 +423,7 @@ def test_an_api_that_fails_leaves_the_old_data_in_sight(tab: Tab, desk: Desk, li
         (lambda route: route.abort(), "The service cannot be reached."),
     ):
         tab.page.route("**/v1/**", fail)
+        tab.page.clock.run_for(6_000)
         expect(tab.page.get_by_role("alert")).to_contain_text(told)
         expect(row(tab, "v-lively")).to_be_visible()
         tab.page.unroute("**/v1/**")
@@ -421,12 +444,12 @@ def test_the_first_view_is_small(opened: Open, desk: Desk) -> None:
 def test_a_hundred_thousand_jobs_are_shown_and_mended_as_easily(tab: Tab, desk: Desk, lively: str) -> None:
     queues, job = desk.read("queues"), desk.read("jobs?venueId=v-lively&state=failed")["jobs"][0]
     money = queues["queues"][0]
-    money["counts"] = {**money["counts"], "failed": MANY, "retrying": MANY}
+    money["counts"] = {"retrying": MANY, "scheduled": 0, "parked": 0, "failed": MANY}
     page = {"jobs": [{**job, "id": f"job_{n:026}"} for n in range(50)], "cursor": "more"}
     operation = {**desk.read("operations")["operations"][0], "status": "completed", "money": {"EUR": 45 * MANY}}
     operation["progress"] = {**operation["progress"], "matched": MANY, "done": MANY}
     for path, told in (("queues", queues), ("jobs?*", page), ("jobs/bulk", operation)):
-        tab.page.route(f"**/v1/{path}", lambda route, told=told: route.fulfill(json=told))
+        tab.page.route(f"**/v1/{path}", answering(told))
     tab.go("overview")
     expect(tab.page.get_by_role("region", name="money")).to_contain_text("100,000")
     tab.go("jobs?state=failed")
