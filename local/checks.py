@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from local.options import ROOT
+from local.programs import untested
 from local.suite_times import SUITES
 
 # Two tests at a time, which is what the promised machine has cores; a file's tests stay together, since some
@@ -34,6 +35,8 @@ def main() -> int:
         failed.append("mutation")
     if failed:
         print(f"FAILED: {', '.join(failed)}", flush=True)
+    if skipped := untested():
+        print(skipped, flush=True)
     return 1 if failed else 0
 
 

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import pytest
 
 # In the order they begin: first those whose files take long, so that the last file of a run is a short one.
-SUITES = ("simulation", "acceptance", "e2e", "contract", "functional", "unit")
+SUITES = ("simulation", "acceptance", "e2e", "browser", "contract", "functional", "unit")
 
 
 class SuiteTimes:

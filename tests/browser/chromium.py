@@ -21,7 +21,7 @@ NO_ANSWER = re.compile(r"Failed to load resource")
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Start it; CHROMIUM may say where it is. Skips the test where there is none."""
-    found = os.environ.get("CHROMIUM") or program("chromium", package="chromium")
+    found = program("chromium")
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # its sandbox does not run as root
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
@@ -33,8 +33,8 @@ def chromium() -> Iterator[Browser]:
 class Tab:
     """One tab that looks at the operator's page, with a session of its own.
 
-    `faults` is what a person would call broken: what the console says, scripts that fail, dialogs of the browser,
-    requests that leave the origin.
+    `faults` is what a person would call broken: what the console complains of, scripts that fail, the browser's
+    own dialogs, requests that leave the origin.
     """
 
     def __init__(self, browser: Browser, api: str, *, width: int = 1280, colours: Any = "light") -> None:

@@ -292,7 +292,7 @@ def test_what_comes_from_outside_is_shown_as_text(tab: Tab, desk: Desk) -> None:
     expect(row(tab, "retry").get_by_text(ATTACK).first).to_be_visible()
 
     # And whatever an answer may hold: each of its texts is an attack.
-    tab.page.route("**/v1/**", lambda route: turned(route))
+    tab.page.route("**/v1/**", turned)
     for screen in screens(desk, job):
         tab.go(screen)
     assert tab.page.evaluate("window.struck") is None

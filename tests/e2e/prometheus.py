@@ -31,7 +31,7 @@ class RunningPrometheus:
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 [
-                    program("prometheus", package="prometheus"),
+                    program("prometheus"),
                     f"--config.file={directory / 'prometheus.yml'}",
                     f"--storage.tsdb.path={directory / 'data'}",
                     "--web.listen-address=127.0.0.1:0",

@@ -164,7 +164,7 @@ class TestPromtool:
 
     def run(self, *arguments: str, given: str = "") -> str:
         done = subprocess.run(
-            [program("promtool", package="prometheus"), *arguments],
+            [program("promtool"), *arguments],
             input=given,
             capture_output=True,
             text=True,
