@@ -25,9 +25,10 @@ PAID = {
 class Desk:
     """One stack for all tests of the page: each takes a venue of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **environment: str) -> None:
         timing = json.dumps({**json.loads(TIMING), "hold_by_visibility": 2})
-        self._stack = RunningStack(directory, PERSIST="0", SCHEDULE_SECONDS="1", QUEUE_TIMING=timing)
+        usual = {"PERSIST": "0", "SCHEDULE_SECONDS": "1", "QUEUE_TIMING": timing}
+        self._stack = RunningStack(directory, port=0, **usual | environment)
         self._secret = signing_secret(directory)
         self.api = self._stack.endpoints["api"]
         self.client = self._stack.client()
@@ -104,3 +105,15 @@ def until(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def screens(desk: Desk, job: str) -> list[str]:
+    """Every screen, those of one thing included."""
+    operations = desk.read("operations")["operations"]
+    schedules = desk.read("schedules")["schedules"]
+    return [
+        *("overview", "jobs", f"jobs/{job}", "dead-letters", "parked", "operations", "providers"),
+        *("alerts", "schedules", "audit", "health"),
+        *(f"operations/{each['operationId']}" for each in operations[:1]),
+        *(f"schedules/{each['id']}" for each in schedules[:1]),
+    ]

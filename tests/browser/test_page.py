@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Route, expect
 
 from tests.browser.chromium import Tab, chromium
-from tests.browser.desk import PAID, Desk, until
+from tests.browser.desk import PAID, Desk, screens, until
 
 SMALL, LARGE = 360, 2560
 FIRST_VIEW = 150_000  # bytes, each file compressed
@@ -317,18 +317,6 @@ def attack(value: Any) -> Any:
     if isinstance(value, str) and not MOMENT.match(value) and not WORDS.match(value):
         return f"javascript:alert(1)//{ATTACK}{value}"
     return value
-
-
-def screens(desk: Desk, job: str) -> list[str]:
-    """Every screen, those of one thing included."""
-    operations = desk.read("operations")["operations"]
-    schedules = desk.read("schedules")["schedules"]
-    return [
-        *("overview", "jobs", f"jobs/{job}", "dead-letters", "parked", "operations", "providers"),
-        *("alerts", "schedules", "audit", "health"),
-        *(f"operations/{each['operationId']}" for each in operations[:1]),
-        *(f"schedules/{each['id']}" for each in schedules[:1]),
-    ]
 
 
 @pytest.fixture(scope="module")
