@@ -1,5 +1,6 @@
 """Screenshots of every screen in the middle of a bad on-sale: `python -m tests.browser.screens DIRECTORY`."""
 
+import json
 import sys
 import tempfile
 import time
@@ -17,7 +18,9 @@ CURRENCIES = ("EUR", "GBP", "USD")
 HOUR = 3_600_000  # milliseconds
 COUNTED = 80.0  # seconds until the first minutes are counted
 ALERTED = {
-    "QUEUE_TIMING": '{"clock_skew": 1, "settle_margin": 1, "absence_after": 3, "look_after": 1, "poll_every": 2}',
+    "QUEUE_TIMING": json.dumps(
+        {"clock_skew": 1, "settle_margin": 1, "absence_after": 3, "look_after": 1, "poll_every": 2}
+    ),
     "ALERT_THRESHOLD_MONEY_QUEUE": "20",
     "ALERT_THRESHOLD_MONEY_AGE_MINUTES": "0",
 }
