@@ -110,12 +110,12 @@ def _series(item: Item) -> Series:
     )
 
 
-def _flow_row(flow: Flow) -> Sequence[int]:
-    row = [flow.begun, flow.success, flow.failure, flow.refused, flow.retried, flow.parked]
+def _flow_row(flow: Flow) -> Sequence[Any]:
+    row = [flow.begun, flow.success, flow.failure, flow.refused, flow.retried, flow.parked, flow.took]
     return row if flow.depths is None else [*row, flow.depths.waiting, flow.depths.active]
 
 
-def _flow(row: Sequence[int]) -> Flow:
-    begun, success, failure, refused, retried, parked, *depths = row
-    measured = Depths(*depths[:2]) if depths else None
-    return Flow(begun, success, failure, refused, retried, parked, measured)
+def _flow(row: Sequence[Any]) -> Flow:
+    begun, success, failure, refused, retried, parked, took, *depths = row
+    measured = Depths(*depths) if depths else None
+    return Flow(begun, success, failure, refused, retried, parked, measured, tuple(took))

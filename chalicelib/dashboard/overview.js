@@ -82,7 +82,7 @@ function Card({ queue, minutes, admin, refresh }) {
       <div><dt>oldest due</dt><dd class=${queue.oldestAgeSeconds ? "warn" : ""}>${queue.oldestAge}</dd></div>
       <div><dt>begun / ended a minute</dt><dd>${queue.begunPerMinute} / ${queue.endedPerMinute}</dd></div>
       <div><dt>drains in</dt><dd>${waiting(queue) === 0 ? "nothing waits" : queue.drainSeconds === null ? "never at this rate" : duration(queue.drainSeconds)}</dd></div>
-      ${queue.p95Seconds !== undefined && html`<div><dt>p95 of an attempt</dt><dd>${queue.p95Seconds === null ? "–" : `≤ ${duration(queue.p95Seconds)}`}</dd></div>`}
+      <div><dt>p95 of an attempt</dt><dd>${queue.p95}</dd></div>
       ${queue.money?.length > 0 && html`<div><dt>money waiting</dt><dd>${queue.money.map((each) => money(each.amount, each.currency)).join(", ")}</dd></div>`}
       ${queue.poison > 0 && html`<div><dt>poison messages</dt><dd class="warn">${count(queue.poison)}</dd></div>`}
     </dl>

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Protocol
 
 from chalicelib.domain.job import TERMINAL, Job, Reason, State
@@ -21,6 +21,7 @@ MINUTES_KEPT, HOURS_KEPT = 60, 24
 BUCKETS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds; the upper bounds of attempts' histogram
 HTTP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 5.0)  # of requests'; each is a counter of its own for every route
 BEYOND = "inf"
+BOUNDS = (*(f"{bound:g}" for bound in BUCKETS), BEYOND)
 
 
 class Measure(StrEnum):
@@ -159,6 +160,7 @@ class Flow:
     retried: int = 0
     parked: int = 0
     depths: Depths | None = None
+    took: tuple[int, ...] = ()  # attempts by the bucket of their duration, in the order of BOUNDS; (): none
 
     @property
     def ended(self) -> int:
@@ -210,9 +212,13 @@ def folded(series: Series, counts: Counts, depths: Mapping[Tier, Depths], tiers:
 
 def _flow(tier: Tier, counts: Counts, tiers: Mapping[str, Tier]) -> Flow:
     sums: Counter[Measure] = Counter()
+    spread: Counter[str] = Counter()
     for name, count in counts.items():
         if tiers.get(name.subject) is tier:
             sums[name.measure] += count
+            if name.measure is Measure.TOOK:
+                spread[name.part or BEYOND] += count
+    took = tuple(spread[bound] for bound in BOUNDS)
     return Flow(
         begun=sums[Measure.BEGUN],
         success=sums[Measure.SUCCESS],
@@ -220,6 +226,7 @@ def _flow(tier: Tier, counts: Counts, tiers: Mapping[str, Tier]) -> Flow:
         refused=sums[Measure.REFUSED],
         retried=sums[Measure.RETRIED],
         parked=sums[Measure.PARKED],
+        took=took if any(took) else (),
     )
 
 
@@ -262,6 +269,14 @@ def ended_per_minute(series: Series, tier: Tier) -> float:
     since = series.until - RATES_OVER * MINUTE
     lately = (each[tier] for start, each in series.minutes.items() if start >= since and tier in each)
     return sum(flow.ended for flow in lately) / RATES_OVER
+
+
+def percentile(flows: Iterable[Flow], part: float) -> str | None:
+    """Return the bound of BOUNDS that this part of the attempts did not exceed; None: there was none."""
+    spread = [sum(counts) for counts in zip(*(flow.took for flow in flows if flow.took), strict=True)]
+    reached = accumulate(spread)
+    wanted = part * sum(spread)
+    return next((bound for bound, count in zip(BOUNDS, reached, strict=False) if count >= wanted), None)
 
 
 def failure_rate(flows: Sequence[Flow], *, least: int) -> float | None:

@@ -73,6 +73,11 @@ SCHEMAS: Shapes = {
                 **nullable(COUNT),
                 "description": "How long what waits takes at this rate; null where nothing ends.",
             },
+            "p95Seconds": {
+                **nullable({"type": "number"}),
+                "description": "What 95 % of the attempts of an hour took at most; null for none, or longer.",
+            },
+            "p95": {**TEXT, "examples": ["≤ 0.5 s", "> 60 s", "none yet"]},
             "counts": record(
                 {
                     "queued": {**COUNT, "description": "Messages that a consumer would be given now."},

@@ -33,6 +33,7 @@ from chalicelib.domain.tally import (
     ended_per_minute,
     hour_of,
     minute_of,
+    percentile,
 )
 from chalicelib.service.principal import Principal, only_admin
 from chalicelib.service.read import moment
@@ -64,9 +65,13 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many jobs of each tier were begun and ended a minute, lately, and what stands, once counted."""
+    """How many jobs of each tier were begun and ended a minute, lately, and what stands, once counted.
+
+    `p95` is the bound that 95 % of a tier's attempts of the hour kept; None: there was none.
+    """
 
     rates: Mapping[Tier, tuple[float, float]]
+    p95: Mapping[Tier, str | None]
     stock: Stock | None
 
 
@@ -185,7 +190,9 @@ class Figures:
             )
             for tier in Tier
         }
-        return Pace(rates, self.stock(series))
+        hour = {tier: [each[tier] for each in series.minutes.values() if tier in each] for tier in Tier}
+        p95 = {tier: percentile(flows, 0.95) for tier, flows in hour.items()}
+        return Pace(rates, p95, self.stock(series))
 
     def snapshot(self) -> Snapshot:
         """Return what Prometheus scrapes: six reads. Raises StoreRefused."""

@@ -11,6 +11,7 @@ from chalicelib.domain.errors import Forbidden
 from chalicelib.domain.job import State
 from chalicelib.domain.policies import Lane, Role, Tier
 from chalicelib.domain.ports import Clock, JobStore
+from chalicelib.domain.tally import BEYOND, BUCKETS
 from chalicelib.service.control import tier_of, views
 from chalicelib.service.figures import RECOUNTED, Figures, Pace, counted_at, drains_in, money, standing
 from chalicelib.service.principal import Principal
@@ -52,6 +53,7 @@ class Queues:
             "poison": depth.poison,
             **_age(self._backlog.oldest_due(tier), now),
             **_rates(pace.rates[tier], waiting=sum(lane.waiting for lane in depth.lanes.values())),
+            **_p95(pace.p95[tier]),
             "counts": _counts(depth, standing(pace.stock, tier)),
             **({"money": money(pace.stock) if tier is Tier.MONEY else []} if _sees_money(principal) else {}),
             "countedAt": counted_at(pace.stock),
@@ -91,6 +93,12 @@ def _rates(rates: tuple[float, float], *, waiting: int) -> dict[str, Any]:
         "endedPerMinute": ended,
         "drainSeconds": None if left is None else round(left.total_seconds()),
     }
+
+
+def _p95(bound: str | None) -> dict[str, Any]:
+    if bound is None or bound == BEYOND:
+        return {"p95Seconds": None, "p95": "none yet" if bound is None else f"> {BUCKETS[-1]:g} s"}
+    return {"p95Seconds": float(bound), "p95": f"≤ {bound} s"}
 
 
 def _age(due: datetime | None, now: datetime) -> dict[str, Any]:

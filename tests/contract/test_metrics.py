@@ -70,7 +70,12 @@ def test_there_is_no_series_until_one_is_saved_and_then_it_is_read_as_it_was(met
     series = Series(
         until=START,
         totals={PAID: 12, TOOK: 3},
-        minutes={START: {Tier.MONEY: Flow(1, 2, 3, 4, 5, 6, Depths(7, 8)), Tier.BACKGROUND: Flow(9)}},
+        minutes={
+            START: {
+                Tier.MONEY: Flow(1, 2, 3, 4, 5, 6, Depths(7, 8)),
+                Tier.BACKGROUND: Flow(9, took=(1, 0, 2, 0, 0, 0, 0, 0, 3)),
+            }
+        },
         hours={START: {"payment.process": Results(1, 2, 3)}},
     )
     assert metrics.series() is None

@@ -69,6 +69,8 @@ def test_an_empty_queue_is_open_and_young(front: Front) -> None:
         "begunPerMinute": 0,
         "endedPerMinute": 0,
         "drainSeconds": None,
+        "p95Seconds": None,
+        "p95": "none yet",
         "counts": {"queued": 0, "running": 0, **dict.fromkeys(("scheduled", "retrying", "parked", "failed"))},
         "money": None,
         "countedAt": None,

@@ -21,6 +21,7 @@ from chalicelib.domain.tally import (
     failure_rate,
     folded,
     hour_of,
+    percentile,
     tally,
 )
 from tests.factories import a_job
@@ -116,13 +117,23 @@ def test_a_minute_is_told_by_tier_and_its_hour_by_type() -> None:
         Name(Measure.SUCCESS, PAYMENT): 3,
         Name(Measure.FAILURE, PAYMENT): 2,
         Name(Measure.REFUSED, "email.send"): 1,
+        Name(Measure.TOOK, PAYMENT, "0.5"): 4,
+        Name(Measure.TOOK, PAYMENT, "inf"): 1,
     }
     series = folded(folded(Series(until=START), counts, {Tier.MONEY: Depths(9, 4)}, TIERS), counts, {}, TIERS)
     assert series.minutes[START] == {
-        Tier.MONEY: Flow(begun=7, success=3, failure=2, depths=Depths(9, 4)),
+        Tier.MONEY: Flow(begun=7, success=3, failure=2, depths=Depths(9, 4), took=(0, 4, 0, 0, 0, 0, 0, 0, 1)),
         Tier.COMMUNICATION: Flow(refused=1),
     }
     assert series.hours[hour_of(START)] == {PAYMENT: Results(6, 4, 0), "email.send": Results(0, 0, 2)}
+
+
+def test_a_percentile_is_the_least_bound_that_this_part_kept() -> None:
+    hour = [Flow(took=(10, 0, 0, 0, 0, 0, 0, 0, 0)), Flow(), Flow(took=(5, 4, 0, 0, 0, 0, 0, 0, 1))]
+    assert percentile(hour, 0.75) == "0.1"
+    assert percentile(hour, 0.95) == "0.5"
+    assert percentile(hour, 0.96) == "inf"
+    assert percentile([Flow()], 0.95) is None
 
 
 def test_the_failure_rate_leaves_refusals_out_and_says_nothing_of_too_few() -> None:
