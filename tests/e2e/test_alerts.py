@@ -76,8 +76,8 @@ class Watched:
         return alert
 
 
-def until(ready: Callable[[], bool], seen: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
+def until(ready: Callable[[], bool], seen: Callable[[], object], *, patience: float = PATIENCE) -> None:
+    end = time.monotonic() + patience
     while not ready():
         assert time.monotonic() < end, seen()
         time.sleep(0.1)
