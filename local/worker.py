@@ -29,7 +29,7 @@ def main() -> int:
         schedules=os.environ.get("SCHEDULES") == "1",
         report=lambda line: print(line, file=sys.stderr, flush=True),
     ):
-        print("ready", flush=True)
+        print("ready\n", end="", flush=True)  # in one piece: its threads log
         stop.wait()
     return 0
 

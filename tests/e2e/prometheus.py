@@ -17,6 +17,7 @@ from tests.programs import program
 
 INFRA = ROOT / "infra" / "prometheus"
 LISTENS = re.compile(r'msg="?Listening on"? address=(\S+:\d+)')
+READY = "Server is ready to receive web requests"  # until then it answers 503, in words
 
 
 class RunningPrometheus:
@@ -66,7 +67,8 @@ class RunningPrometheus:
     def _address(self) -> str:
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and self._process.poll() is None:
-            if found := LISTENS.search(self._output.read_text()):
+            said = self._output.read_text()
+            if READY in said and (found := LISTENS.search(said)):
                 return found[1]
             time.sleep(0.05)
         raise AssertionError(f"Prometheus did not come up: {self._output.read_text()}")
