@@ -35,7 +35,7 @@ const COLUMNS = [
   { name: "when", cell: (row) => moment(row.at) },
   { name: "who", cell: (row) => row.actor },
   { name: "did", cell: (row) => row.action },
-  { name: "to", cell: (row) => html`<a href=${href("audit", { subject: row.subject })}>${row.subject}</a>` },
+  { name: "to", wide: true, cell: (row) => html`<a href=${href("audit", { subject: row.subject })}>${row.subject}</a>` },
   { name: "venue", cell: (row) => row.venueId ?? "–" },
   { name: "before → after", wide: true, cell: (row) => (row.before || row.after ? `${row.before ?? "–"} → ${row.after ?? "–"}` : "–") },
   { name: "why", wide: true, cell: (row) => row.reason || "–" },

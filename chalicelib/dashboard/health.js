@@ -11,7 +11,7 @@ export function HealthAndCost({ who }) {
   return html`<${Head} title="Health and cost" live=${live} />
     <${Live} live=${live}>${(report) => html`
       <p class="verdict ${{ ok: "good", degraded: "warn" }[report.status] ?? "bad"}"><strong><${Badge} of=${report.status} /></strong> ${{ ok: "Everything that is needed answers.", degraded: "Jobs are accepted and run; something beside does not answer." }[report.status] ?? "Something that is needed does not answer."}</p>
-      <${Facts} rows=${Object.entries(report.checks).map(([name, state]) => [name, html`<${Badge} of=${state} />`])} />`}
+      <div class="many"><${Facts} rows=${Object.entries(report.checks).map(([name, state]) => [name, html`<${Badge} of=${state} />`])} /></div>`}
     </${Live}>
     ${who.role === "admin" && html`<${Figures} />`}`;
 }

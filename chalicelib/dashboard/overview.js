@@ -13,9 +13,10 @@ export function Overview({ who }) {
   const queues = useLive(() => get("queues"));
   const alerts = useLive(() => get("alerts", { limit: 100 }));
   const hour = useLive(() => (admin ? get("metrics/throughput") : null), "", 20);
+  const stopped = useLive(() => (admin ? get("rate-limits") : null));
   const known = alerts.data?.alerts ?? [];
   return html`<${Head} title="Overview" live=${queues} />
-    <${Live} live=${queues}>${(data) => html`<${Verdict} queues=${data.queues} alerts=${known} />`}</${Live}>
+    <${Live} live=${queues}>${(data) => html`<${Verdict} queues=${data.queues} alerts=${known} stops=${stopped.data?.stops ?? []} />`}</${Live}>
     <${Failure} error=${alerts.error} retry=${alerts.refresh} />
     <${AlertList} alerts=${known.filter((each) => !each.resolvedAt && !each.acknowledged)} refresh=${alerts.refresh} />
     <div class="cards">${(queues.data?.queues ?? []).map((queue) => html`<${Card} key=${queue.queue} queue=${queue} minutes=${hour.data?.minutes} admin=${admin} refresh=${queues.refresh} />`)}</div>
@@ -23,32 +24,41 @@ export function Overview({ who }) {
 }
 
 /** One sentence, before everything else. */
-function Verdict({ queues, alerts }) {
-  const told = verdict(queues, alerts);
-  return html`<p class="verdict ${told.tone}" role="status"><strong>${told.headline}</strong> ${told.why}</p>`;
+function Verdict({ queues, alerts, stops }) {
+  const told = verdict(queues, alerts, stops);
+  return html`<p class="verdict ${told.tone}" role="status"><strong>${told.headline}</strong> ${told.why} ${told.press && html`<a href=${href(told.press)}>${PRESS[told.press]}</a>`}</p>`;
 }
 
 // What a critical alert about money means in two words; others are `Money needs a look.`
 const MEANS = { queue_age: "Money is stuck.", queue_depth: "Money is stuck.", dead_letters: "Money fails.", parked: "Money waits for a person.", heartbeat: "Money is not looked after." };
 
-/** What an operator must know within five seconds: `{tone, headline, why}`. */
-export function verdict(queues, alerts) {
+// What to press next, by screen.
+const PRESS = { providers: "See what is stopped", "dead-letters": "See the dead letters", parked: "See the parked jobs" };
+const LEADS = { dead_letters: "dead-letters", parked: "parked" };
+const PAYS = ["stripe", "solana", "internal"]; // the providers without which money jobs do not run
+
+/**
+ * What an operator must know within five seconds: `{tone, headline, why, press}`. Of each critical alert one sentence
+ * is told here; all that it says stands below. `stops` are those of everything, as an administrator sees them.
+ */
+export function verdict(queues, alerts, stops = []) {
   const tier = queues.find((each) => each.queue === "money");
   const critical = alerts.filter((each) => !each.resolvedAt && each.queue === "money" && each.severity === "critical");
-  const stops = tier.stops.map((each) => `${each.scope === "all" ? "Everything" : `The ${each.scope} ${each.value ?? ""}`} is stopped by ${each.owner}: ${each.reason}.`);
+  const whole = [...tier.stops, ...stops.filter((each) => each.scope === "provider" && PAYS.includes(each.value))];
   const waits = waiting(tier);
   const { retrying = 0, parked = 0 } = tier.counts ?? {};
   const why = [
-    ...stops,
-    ...critical.map((each) => each.message),
+    ...whole.map((each) => `${each.scope === "all" ? "Everything" : `The ${each.scope} ${each.value ?? ""}`} is stopped by ${each.owner}: ${each.reason.replace(/\.$/, "")}.`),
+    ...critical.map((each) => each.message.replace(/(?<=\.) [\s\S]*/, "")),
     critical.length === 0 && tier.oldestAgeSeconds && `The oldest job has waited for ${tier.oldestAge}.`,
     critical.length === 0 && waits > 0 && `${plural(waits, "job waits", "jobs wait")}${tier.drainSeconds ? `, ${duration(tier.drainSeconds)} to drain` : ""}.`,
     retrying > 0 && `${plural(retrying, "job failed and tries again", "jobs failed and try again")}.`,
     parked > 0 && `${plural(parked, "parked job needs", "parked jobs need")} a person.`,
   ].filter(Boolean);
   const text = why.join(" ") || "Nothing waits.";
-  if (stops.length) return { tone: "bad", headline: "Money is stopped.", why: text };
-  if (critical.length) return { tone: "bad", headline: MEANS[critical[0].alertType] ?? "Money needs a look.", why: text };
+  if (tier.stops.length) return { tone: "bad", headline: "Money is stopped.", why: text };
+  if (whole.length) return { tone: "bad", headline: `Money is stopped at ${whole.map((each) => each.value).join(" and ")}.`, why: text, press: "providers" };
+  if (critical.length) return { tone: "bad", headline: MEANS[critical[0].alertType] ?? "Money needs a look.", why: text, press: LEADS[critical[0].alertType] };
   if (tier.oldestAgeSeconds > 600) return { tone: "bad", headline: "Money is stuck.", why: text };
   if (tier.oldestAgeSeconds || parked || retrying) return { tone: "warn", headline: "Money moves, but not all of it.", why: text };
   return { tone: "good", headline: "Money moves.", why: text };
@@ -64,7 +74,7 @@ function Card({ queue, minutes, admin, refresh }) {
   const running = queue.lanes.main.inFlight + queue.lanes.express.inFlight;
   const figures = [
     ["waiting", count(waiting(queue)), href("jobs", { queue: queue.queue, state: "queued" })],
-    ["running", count(running), href("jobs", { queue: queue.queue, state: "running" })],
+    ["running or put off", count(running), href("jobs", { queue: queue.queue, state: "running" })],
     ["retrying", count(counts.retrying), href("jobs", { queue: queue.queue, state: "retrying" }), counts.retrying > 0 && "warn"],
     ["scheduled", count(counts.scheduled), href("jobs", { queue: queue.queue, state: "scheduled" })],
     ["parked", count(counts.parked), href("parked", { queue: queue.queue }), counts.parked > 0 && "warn"],
@@ -81,7 +91,7 @@ function Card({ queue, minutes, admin, refresh }) {
     <dl class="facts tight">
       <div><dt>oldest due</dt><dd class=${queue.oldestAgeSeconds ? "warn" : ""}>${queue.oldestAge}</dd></div>
       <div><dt>begun / ended a minute</dt><dd>${queue.begunPerMinute} / ${queue.endedPerMinute}</dd></div>
-      <div><dt>drains in</dt><dd>${waiting(queue) === 0 ? "nothing waits" : queue.drainSeconds === null ? "never at this rate" : duration(queue.drainSeconds)}</dd></div>
+      <div><dt>drains in</dt><dd>${waiting(queue) + running === 0 ? "nothing waits" : waiting(queue) === 0 ? "–" : queue.drainSeconds === null ? "never at this rate" : duration(queue.drainSeconds)}</dd></div>
       <div><dt>p95 of an attempt</dt><dd>${queue.p95}</dd></div>
       ${queue.money?.length > 0 && html`<div><dt>money waiting</dt><dd>${queue.money.map((each) => money(each.amount, each.currency)).join(", ")}</dd></div>`}
       ${queue.poison > 0 && html`<div><dt>poison messages</dt><dd class="warn">${count(queue.poison)}</dd></div>`}

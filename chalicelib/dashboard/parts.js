@@ -69,6 +69,7 @@ export function Spark({ values, label, tone = "" }) {
 
 /**
  * A table that the keyboard walks: `columns` are `{name, cell(row), number?, wide?}`, `open(row)` is Enter.
+ * On a telephone each row is a card, so each part says its role: to Chromium a table that is shown as blocks is none.
  * `selection` is a Set of keys and `onSelect` takes the new one; without them nothing is selected.
  */
 export function Table({ caption, columns, rows, keyOf = (row) => row.id, open, selection, onSelect, onCursor }) {
@@ -96,16 +97,16 @@ export function Table({ caption, columns, rows, keyOf = (row) => row.id, open, s
   });
   const all = rows.length > 0 && rows.every((row) => selection?.has(keyOf(row)));
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}>
-    <table>
+    <table role="table">
       <caption class="unseen">${caption}</caption>
-      <thead><tr>
-        ${onSelect && html`<th scope="col"><input type="checkbox" aria-label="Select every row of this page" checked=${all} onChange=${() => onSelect(all ? new Set() : new Set(rows.map(keyOf)))} /></th>`}
-        ${columns.map((each) => html`<th scope="col" class=${each.number ? "number" : ""}>${each.name}</th>`)}
+      <thead role="rowgroup"><tr role="row">
+        ${onSelect && html`<th role="columnheader" scope="col"><input type="checkbox" aria-label="Select every row of this page" checked=${all} onChange=${() => onSelect(all ? new Set() : new Set(rows.map(keyOf)))} /></th>`}
+        ${columns.map((each) => html`<th role="columnheader" scope="col" class=${each.number ? "number" : ""}>${each.name}</th>`)}
       </tr></thead>
-      <tbody ref=${body}>
-        ${rows.map((row, index) => html`<tr key=${keyOf(row)} tabindex=${index === at ? 0 : -1} aria-selected=${selection ? selection.has(keyOf(row)) : undefined} class=${selection?.has(keyOf(row)) ? "selected" : ""} onFocus=${() => setCursor(index)}>
-          ${onSelect && html`<td><input type="checkbox" aria-label="Select ${keyOf(row)}" checked=${selection.has(keyOf(row))} onChange=${() => toggle(row)} /></td>`}
-          ${columns.map((each) => html`<td class="${each.number ? "number" : ""} ${each.wide ? "wide" : ""}" data-name=${each.name}>${each.cell(row)}</td>`)}
+      <tbody role="rowgroup" ref=${body}>
+        ${rows.map((row, index) => html`<tr role="row" key=${keyOf(row)} tabindex=${index === at ? 0 : -1} aria-selected=${selection ? selection.has(keyOf(row)) : undefined} class=${selection?.has(keyOf(row)) ? "selected" : ""} onFocus=${() => setCursor(index)}>
+          ${onSelect && html`<td role="cell" class="pick"><input type="checkbox" aria-label="Select ${keyOf(row)}" checked=${selection.has(keyOf(row))} onChange=${() => toggle(row)} /></td>`}
+          ${columns.map((each) => html`<td role="cell" class="${each.number ? "number" : ""} ${each.wide ? "wide" : ""}" data-name=${each.name || undefined}>${each.cell(row)}</td>`)}
         </tr>`)}
       </tbody>
     </table>
@@ -114,7 +115,7 @@ export function Table({ caption, columns, rows, keyOf = (row) => row.id, open, s
 
 /** Names and values, for the details of one thing. */
 export const Facts = ({ rows }) => html`<dl class="facts">
-  ${rows.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
+  ${rows.filter(([, value]) => ![null, undefined, false, ""].includes(value)).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
 </dl>`;
 
 export const Json = ({ value, label }) => html`<pre tabindex="0" role="region" aria-label=${label}>${JSON.stringify(value, null, 2)}</pre>`;
