@@ -74,7 +74,7 @@ function Card({ queue, minutes, admin, refresh }) {
   const running = queue.lanes.main.inFlight + queue.lanes.express.inFlight;
   const figures = [
     ["waiting", count(waiting(queue)), href("jobs", { queue: queue.queue, state: "queued" })],
-    ["running or put off", count(running), href("jobs", { queue: queue.queue, state: "running" })],
+    ["running or held", count(running), href("jobs", { queue: queue.queue, state: "running" })],
     ["retrying", count(counts.retrying), href("jobs", { queue: queue.queue, state: "retrying" }), counts.retrying > 0 && "warn"],
     ["scheduled", count(counts.scheduled), href("jobs", { queue: queue.queue, state: "scheduled" })],
     ["parked", count(counts.parked), href("parked", { queue: queue.queue }), counts.parked > 0 && "warn"],

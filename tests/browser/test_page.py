@@ -192,16 +192,21 @@ def test_what_matches_a_filter_is_cancelled_after_a_preview(tab: Tab, desk: Desk
         desk.ends(job, "cancelled")
 
 
-def test_a_provider_is_stopped_and_resumed(tab: Tab, desk: Desk) -> None:
+def test_a_provider_is_stopped_as_the_first_glance_says_and_resumed(tab: Tab, desk: Desk) -> None:
     tab.go("providers")
-    press(row(tab, "twilio"), "Stop twilio")
-    answer(tab, "Stop", reason="Carrier incident 42")
-    expect(row(tab, "Carrier incident 42")).to_contain_text("u1")
-    assert desk.read("rate-limits/twilio")["stopped"]
-    press(row(tab, "Carrier incident 42"), "Resume provider twilio")
-    answer(tab, "Resume", reason="The carrier is back")
+    press(row(tab, "stripe"), "Stop stripe")
+    answer(tab, "Stop", reason="Stripe answers 503")
+    expect(row(tab, "Stripe answers 503")).to_contain_text("u1")
+    assert desk.read("rate-limits/stripe")["stopped"]
+    tab.go("overview")
+    verdict = tab.page.locator(".verdict")
+    expect(verdict).to_contain_text("Money is stopped at stripe.")
+    expect(verdict).to_contain_text("stopped by u1: Stripe answers 503.")
+    verdict.get_by_role("link", name="See what is stopped").click()
+    press(row(tab, "Stripe answers 503"), "Resume provider stripe")
+    answer(tab, "Resume", reason="It answers again")
     expect(tab.page.get_by_text("Nothing is stopped.")).to_be_visible()
-    assert not desk.read("rate-limits/twilio")["stopped"]
+    assert not desk.read("rate-limits/stripe")["stopped"]
 
 
 def test_a_tier_is_paused_with_a_reason_and_resumed(tab: Tab, desk: Desk) -> None:
