@@ -286,11 +286,12 @@ def test_redrive_by_keyboard_alone(tab: Tab, desk: Desk) -> None:
 def test_what_comes_from_outside_is_shown_as_text(tab: Tab, desk: Desk) -> None:
     venue = ATTACK.replace(" ", "/")[:255]
     data = {**PAID, "description": ATTACK, "customerId": "cus_<b>x</b>", "orderId": venue}
-    desk.fault("stripe", "decline")
+    desk.fault("stripe", "decline", 2)
     job = desk.submit(venue, "payment.process", data, options={"attempts": 1})
     desk.ends(job, "failed")
     desk.do(f"jobs/{job}/retry", reason=ATTACK)
-    desk.ends(job)
+    until(lambda: desk.read(f"jobs/{job}")["attempts"] == 2)
+    desk.ends(job, "failed")
     tab.go(f"jobs/{job}")
     expect(tab.page.get_by_text(ATTACK).first).to_be_visible()
     tab.go("audit")
