@@ -84,11 +84,12 @@ function headline(job) {
   return { completed: "Done", cancelled: "Cancelled before it began", running: "Runs now", retrying: "Failed for now, and tries again", queued: "Waits for its turn", scheduled: "Waits for its time" }[job.state];
 }
 
+/** Every attempt, and the looks at what one of doubt came to, which count as none. */
 function Timeline({ job }) {
   const tone = (outcome) => (/complet|success|succeed/.test(outcome) ? "good" : /declin|refus|fail|reject|permanent/.test(outcome) ? "bad" : "warn");
   const events = [
     html`<li><strong>accepted</strong> ${moment(job.createdAt)}</li>`,
-    ...job.history.map((each) => html`<li class=${tone(each.outcome)}><strong>attempt ${each.attempt}: ${each.outcome}</strong>${each.code ? html` <code>${each.code}</code>` : ""}
+    ...job.history.map((each, at) => html`<li class=${tone(each.outcome)}><strong>${each.attempt === job.history[at - 1]?.attempt ? "look after attempt" : "attempt"} ${each.attempt}: ${each.outcome}</strong>${each.code ? html` <code>${each.code}</code>` : ""}
       <div class="quiet">claimed ${moment(each.startedAt)}, ended ${moment(each.endedAt)}, took ${duration(seconds(each.startedAt, each.endedAt))}</div>
       ${each.reference && html`<div class="quiet">provider's request <code>${each.reference}</code></div>`}</li>`),
     job.state === "running" && html`<li class="warn"><strong>runs now</strong></li>`,
