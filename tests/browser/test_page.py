@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -190,6 +191,25 @@ def test_what_matches_a_filter_is_cancelled_after_a_preview(tab: Tab, desk: Desk
     press(dialog, "Cancel")
     for job in jobs:
         desk.ends(job, "cancelled")
+
+
+def test_a_page_is_exported_and_retried_once_its_count_is_typed(tab: Tab, desk: Desk) -> None:
+    jobs = desk.declined("=v-page", 2)
+    tab.go("jobs?venueId=%3Dv-page")
+    with tab.page.expect_download() as download:
+        press(tab.page, "Export CSV")
+    heads, *rows = Path(download.value.path()).read_text("utf-8-sig").splitlines()
+    assert heads.startswith("id,queue,type,venueId,state,")
+    told = [f"{job},money,payment.process,'=v-page,failed" for job in reversed(jobs)]  # no formula
+    assert [each[: len(told[0])] for each in rows] == told
+    tab.page.get_by_label("Select every row of this page").check()
+    press(tab.page, "Retry")
+    dialog = tab.page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Retry")).to_be_disabled()
+    answer(tab, "Retry", typed="2")
+    for job in jobs:
+        desk.ends(job)
+        assert desk.charges(job) == 1
 
 
 def test_a_provider_is_stopped_as_the_first_glance_says_and_resumed(tab: Tab, desk: Desk) -> None:
