@@ -84,7 +84,7 @@ function Guarded({ children }) {
     : children;
 }
 
-/** One box that finds a job: by its id, its key, a batch, or what an error said. */
+/** One box that finds a job: by its id, its venue, or what its error or its batch is called. */
 function Search() {
   const [text, setText] = useState("");
   const find = (event) => {
@@ -96,8 +96,8 @@ function Search() {
     go("jobs", { find: wanted });
   };
   return html`<form class="search" role="search" onSubmit=${find}>
-    <label class="unseen" for="search">Find a job by its id, key, batch, venue or error</label>
-    <input id="search" type="search" placeholder="Find a job: id, key, batch, error  ( / )" autocomplete="off" value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${(event) => event.key === "Escape" && event.target.blur()} />
+    <label class="unseen" for="search">Find a job by its id, venue, batch or error</label>
+    <input id="search" type="search" placeholder="Find a job: id, venue, error  ( / )" autocomplete="off" value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${(event) => event.key === "Escape" && event.target.blur()} />
   </form>`;
 }
 

@@ -63,7 +63,7 @@ export function Progress({ operation, refresh }) {
       ["conflicts", operation.conflicts && `${count(operation.conflicts)}: another job holds the key`],
       ["keys past their window", operation.keysPastWindow && html`<span class="warn">${count(operation.keysPastWindow)}: the provider may have forgotten what they were last tried with</span>`],
       ["canary and those after it", watched && operation.mode !== "preview" && `${count(watched.well)} well, ${count(watched.failing)} failing, ${count(watched.open)} open`],
-      ["rate", operation.ratePerSecond && `${operation.ratePerSecond} a second`],
+      ["rate", operation.ratePerSecond && operation.mode !== "preview" && `${operation.ratePerSecond} a second`],
       ["begun", html`<${Age} at=${operation.createdAt} /> ago by ${operation.startedBy}`],
       ["reason", operation.reason],
       ["stopped", operation.stopped && `${operation.stopped.by ?? "by itself"}: ${operation.stopped.why}`],
