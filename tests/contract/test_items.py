@@ -95,7 +95,8 @@ class Meter:
         self.writes: list[tuple[str, float]] = []
 
     def __enter__(self) -> "Meter":
-        self._client.meta.events.register("provide-client-params.dynamodb", self._ask)
+        # First, for the answer of the first that gives one counts, and the meter asks for totals.
+        self._client.meta.events.register_first("provide-client-params.dynamodb", self._ask)
         self._client.meta.events.register("after-call.dynamodb", self._note)
         return self
 
