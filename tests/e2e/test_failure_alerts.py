@@ -10,13 +10,14 @@ from tests.e2e.stacks import PATIENCE, RunningStack
 from tests.e2e.test_alerts import SOON, Watched, until
 
 FAILED = 25  # more than ten dead letters, and more than the twenty ended jobs that a rate is said of
+PATIENT = {"ALERT_THRESHOLD_MONEY_QUEUE": "50", "ALERT_THRESHOLD_MONEY_AGE_MINUTES": "10"}  # of what waits
 ENDING = 15.0  # seconds in which all of them have failed
 COUNTED = 90.0  # seconds: a minute, twenty seconds for slow writes, and the monitor
 
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    with RunningStack(tmp_path, **SOON) as running:
+    with RunningStack(tmp_path, **{**SOON, **PATIENT}) as running:
         made = Watched(running)
         yield made
         made.close()
