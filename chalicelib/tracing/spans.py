@@ -162,8 +162,10 @@ class _Ids(RandomIdGenerator):
     def of_first(self, job_id: JobId) -> Iterator[None]:
         """Have the span that this thread starts meanwhile be the first of a job's trace."""
         self._local.job_id = job_id
-        yield
-        self._local.job_id = None
+        try:
+            yield
+        finally:
+            self._local.job_id = None
 
     def generate_trace_id(self) -> int:
         """Return the job's, or a new one."""
