@@ -29,7 +29,7 @@ const worstFirst = (alerts) => alerts.toSorted((one, other) => SEVERITIES.indexO
 /** The alerts that go on, each with what it says and one button. */
 export function AlertList({ alerts, refresh, keys }) {
   const [asking, setAsking] = useState(null);
-  const first = alerts.find((each) => !each.acknowledged);
+  const first = worstFirst(alerts).find((each) => !each.acknowledged);
   useKeys(keys && first ? { e: () => setAsking(first) } : {});
   if (alerts.length === 0) return keys ? html`<${Empty}>No alert goes on.</${Empty}>` : null;
   return html`<section aria-label="Alerts that go on" class="alerts">

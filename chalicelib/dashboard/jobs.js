@@ -11,7 +11,7 @@ import { Age, Ask, Badge, Empty, Field, Head, Live, STATES, TIERS, Table, say } 
 import { amend, go, href, jobHref } from "./router.js";
 
 const FILTERS = ["queue", "state", "type", "venueId", "batchId", "fingerprint", "from", "to", "key"];
-export const TYPES = ["payment.process", "payment.refund", "payment.payout", "payment.retry", "ticket.mint", "order.fulfill", "email.send", "sms.send", "webhook.deliver", "analytics.track"];
+const TYPES = document.documentElement.dataset.types.split(" "); // as the service has them
 const PAGE = 50;
 const RETRIES = ["failed", "cancelled"];
 const CANCELS = ["queued", "scheduled", "retrying"];
@@ -128,7 +128,7 @@ const COLUMNS = [
 ];
 
 /** Retry or cancel some jobs, one by one; what is refused says why, and the others go on. */
-export function Several({ action, jobs, onClose, onDone }) {
+function Several({ action, jobs, onClose, onDone }) {
   const [refused, setRefused] = useState([]);
   const dangerous = action === "retry" && jobs.some((job) => job.queue === "money");
   const act = async ({ reason }) => {

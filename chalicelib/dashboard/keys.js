@@ -14,6 +14,7 @@ export const KEYS = [
   ["x", "select the row"],
   ["r", "retry what is selected, or the job in sight; redrive the group"],
   ["c", "cancel what is selected, or the job in sight"],
+  ["e", "acknowledge the worst alert (on Alerts)"],
   ["g d", "go to the overview (dashboard)"],
   ["g j", "go to jobs"],
   ["g a", "go to alerts"],

@@ -43,8 +43,8 @@ GUARD = {
 @view
 def read_dashboard() -> Response:
     """Return the page."""
-    page = _page(wiring.service().settings.stage)
-    return _told(page, "text/html")
+    made = wiring.service()
+    return _told(_page(made.settings.stage, " ".join(made.types)), "text/html")
 
 
 @routes.route("/dashboard/{name}", methods=["GET"], content_types=[])
@@ -63,8 +63,9 @@ def _told(text: Text, media: str) -> Response:
 
 
 @cache
-def _page(stage: str) -> Text:
-    return Text((FOLDER / "index.html").read_text("utf-8").replace("{stage}", escape(stage)))
+def _page(stage: str, types: str) -> Text:
+    page = (FOLDER / "index.html").read_text("utf-8")
+    return Text(page.replace("{stage}", escape(stage)).replace("{types}", escape(types)))
 
 
 @cache
