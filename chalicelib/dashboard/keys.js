@@ -1,6 +1,6 @@
 // The keyboard: one key does one thing, wherever no text is being typed and no dialog is open.
 
-import { useEffect, useRef } from "./preact.js";
+import { useLayoutEffect, useRef } from "./preact.js";
 import { go } from "./router.js";
 
 /** What `g` and a letter go to; app.js has the screens that these are. */
@@ -53,7 +53,8 @@ addEventListener("keydown", (event) => {
 export function useKeys(bindings) {
   const held = useRef(bindings);
   held.current = bindings;
-  useEffect(() => {
+  useLayoutEffect(() => {
+    // before the component is seen: who sees it may press a key
     stack.push(held);
     return () => stack.splice(stack.indexOf(held), 1);
   }, []);

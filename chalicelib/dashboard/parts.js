@@ -1,6 +1,6 @@
 // What the screens are made of. Every value becomes text; nothing here takes HTML.
 
-import { html, useEffect, useMemo, useRef, useState } from "./preact.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./preact.js";
 import { ago, clock, count, moment } from "./format.js";
 import { useKeys } from "./keys.js";
 import { useNow } from "./live.js";
@@ -88,7 +88,7 @@ export function Table({ caption, columns, rows, keyOf = (row) => row.id, open, s
     if (!next.delete(keyOf(row))) next.add(keyOf(row));
     onSelect(next);
   };
-  useEffect(() => onCursor?.(rows[at] ?? null), [rows, at]);
+  useLayoutEffect(() => onCursor?.(rows[at] ?? null), [rows, at]);
   useKeys({
     j: () => move(document.activeElement?.closest("tbody") === body.current ? 1 : 0),
     k: () => move(-1),
