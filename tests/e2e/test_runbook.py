@@ -32,7 +32,7 @@ from tests.front import Front, claims, sign
 RUNBOOK = ROOT / "docs" / "runbook.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENDLESS = re.compile(r"^queue-service (?:tail --|dlq redrive .* --yes)", re.MULTILINE)
-WATCHED = 6.0  # seconds, before somebody has seen enough
+WATCHED = 10.0  # seconds, before somebody has seen enough
 VENUE, STORMY = "v1", "v9"
 MAIL: dict[str, Any] = {
     "type": "email.send",

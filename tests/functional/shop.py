@@ -21,7 +21,7 @@ from tests.factories import PAYMENT, a_job
 from tests.fakes import START, ManualClock, told
 
 YOUNG, OLD = timedelta(seconds=10), TIMING.absence_after  # how long a job has been in doubt
-CALL_SECONDS = 0.4  # until the client gives up; the stand-in is silent for longer
+CALL_SECONDS = 0.8  # until the client gives up; the stand-in is silent for longer
 METHODS: Mapping[str, str] = {
     "processing": "pm_usBankAccount_processing",
     "requires_action": "pm_card_authenticationRequired",
